@@ -1,0 +1,47 @@
+"""Errors whose message a person can act on: what is wrong, where, and what to do.
+
+The command line prints the message of a `VetrinaError` and exits non-zero; any other exception is a defect.
+"""
+
+
+class VetrinaError(Exception):
+    """Base of every expected error."""
+
+
+class SettingError(VetrinaError):
+    """A setting has a value that cannot be used."""
+
+
+class CatalogError(VetrinaError):
+    """A catalog as a whole cannot be read (missing, unknown format, no id column, empty)."""
+
+
+class StoreError(VetrinaError):
+    """The store cannot be read or written, or holds something that fails its check."""
+
+
+class ModelError(VetrinaError):
+    """A model cannot be opened: unknown handle, missing or altered weights, wrong signature."""
+
+
+class IndexDamaged(StoreError):
+    """An index version is missing files or fails its checksums."""
+
+
+class NotFound(VetrinaError):
+    """What was asked for (a product, a class, a batch, an index) does not exist."""
+
+
+class PictureError(VetrinaError):
+    """One picture cannot be used; costs one product, never the run.
+
+    `reason` is a short stable code (kebab-case, e.g. "truncated", "too-many-pixels"); the message is for people.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[type["PictureError"], tuple[str, str]]:
+        return (PictureError, (self.reason, self.detail))
