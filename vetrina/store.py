@@ -166,7 +166,7 @@ class Store:
             self._fs.rm_file(self._full(path))
 
     def put_folder(self, folder: Path, path: str) -> None:
-        """Copy a finished local folder of files to `path`. The folder is not there for readers until something names it."""
+        """Copy the files of a finished local folder to `path`; readers come once something names it."""
         for file in sorted(folder.iterdir()):
             with self.writing(f"{path}/{file.name}") as target:
                 shutil.copyfile(file, target)

@@ -1,0 +1,205 @@
+"""Collecting: the pictures of a batch's products into the store, each once, and a record of every outcome.
+
+What is fetched is decoded once here, so that everything downstream meets only pictures that can be used. Beside
+each blob lies what its server said of it; an interrupted or repeated run asks for nothing that it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from vetrina.catalog.batches import Batch
+from vetrina.catalog.shop import changes
+from vetrina.errors import PictureError
+from vetrina.pictures.decoders import DecoderPool
+from vetrina.pictures.decoding import Picture
+from vetrina.pictures.fetching import Fetched, Fetcher, FetchFailed, FetchOutcome, Unchanged, Validators
+from vetrina.states import State
+from vetrina.store import Store, blob_path
+from vetrina.tables import IMAGES, TableWriter, read_rows
+
+Progress = Callable[[int, int], None]
+"""Told how many are done, of how many."""
+
+
+@dataclass(slots=True)
+class ImagesReport:
+    """What collecting a batch's pictures cost. Counts are pictures; `products` counts products.
+
+    fetched: bytes moved; unchanged: the server said so (304); reused: no request at all.
+    """
+
+    products: int = 0
+    pictures: int = 0
+    fetched: int = 0
+    unchanged: int = 0
+    reused: int = 0
+    failed: int = 0
+    bytes: int = 0
+
+
+def collect_pictures(
+    store: Store,
+    batch: Batch,
+    fetcher: Fetcher,
+    decoders: DecoderPool,
+    *,
+    retry_failed: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> ImagesReport:
+    """Fetch the pictures of `batch` that the store lacks and write `images.parquet`.
+
+    Args:
+        retry_failed: ask again for pictures that failed for good (404, not a picture), not only for those whose
+            failure may have passed.
+    """
+    with store.exclusive(f"images-{batch.key}"):
+        work = _Collection(store, batch, retry_failed)
+        total = len(work.outcomes) + len(work.wanted)
+        progress(len(work.outcomes), total)
+        for picture, outcome in work.checked(fetcher, decoders):
+            work.outcomes[picture] = outcome
+            progress(len(work.outcomes), total)
+        work.write()
+    return work.report
+
+
+class _Collection:
+    """One batch's pictures: which are settled, which are wanted, and what came of those."""
+
+    def __init__(self, store: Store, batch: Batch, retry_failed: bool) -> None:
+        self._store = store
+        self._batch = batch
+        self.report = ImagesReport()
+        self.products = [
+            (str(row["product_id"]), str(row["picture"])) for row in changes(store, batch) if not row["removed"]
+        ]
+        self.outcomes: dict[str, dict[str, Any]] = {}
+        self.wanted: dict[str, Validators | None] = {}
+        self._records: dict[str, dict[str, Any]] = {}
+        before = self._former_outcomes()
+        for _, picture in self.products:
+            if picture in self.outcomes or picture in self.wanted:
+                continue
+            former = before.get(picture)
+            again = former is not None and former["state"] != "ok" and (retry_failed or former["transient"])
+            if former is not None and not again:
+                self.outcomes[picture] = former
+                self.report.reused += 1
+                continue
+            record = None if again else self._read_record(picture)
+            if record is not None and record["batch"] == batch.key:  # this batch was interrupted after it
+                self.outcomes[picture] = record["outcome"]
+                self.report.reused += 1
+            elif record is not None and record["outcome"]["state"] == "ok":
+                self._records[picture] = record
+                self.wanted[picture] = Validators(**record["validators"])
+            else:
+                self.wanted[picture] = None
+        self.report.products = len(self.products)
+        self.report.pictures = len(self.outcomes) + len(self.wanted)
+
+    def _former_outcomes(self) -> dict[str, dict[str, Any]]:
+        try:
+            rows = list(read_rows(self._store, self._batch.path("images.parquet"), IMAGES))
+        except FileNotFoundError:
+            return {}
+        return {row["picture"]: {key: row[key] for key in row if key != "product_id"} for row in rows}
+
+    def checked(self, fetcher: Fetcher, decoders: DecoderPool) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Fetch what is wanted, decode it once, and settle each picture."""
+        for (picture, outcome), decoded in decoders.decode_all(self._to_decode(fetcher)):
+            yield picture, self._settle(picture, outcome, decoded)
+
+    def _to_decode(
+        self, fetcher: Fetcher
+    ) -> Iterator[tuple[tuple[str, FetchOutcome], Callable[[], bytes]]]:
+        jobs = ((picture, picture, validators) for picture, validators in self.wanted.items())
+        for picture, outcome in fetcher.fetch_all(jobs):
+            yield (picture, outcome), _bytes_of(outcome)
+
+    def _settle(
+        self, picture: str, outcome: FetchOutcome, decoded: Picture | PictureError
+    ) -> dict[str, Any]:
+        settled: dict[str, Any] = {
+            **dict.fromkeys(name for name in IMAGES.names if name != "product_id"),
+            "picture": picture,
+            "state": "ok",
+            "transient": False,
+            "attempts": outcome.attempts,
+            "seconds": outcome.seconds,
+        }
+        validators = Validators(None, None)
+        if isinstance(outcome, Unchanged):
+            self.report.unchanged += 1
+            settled = self._records[picture]["outcome"]
+            validators = Validators(**self._records[picture]["validators"])
+        elif isinstance(outcome, FetchFailed):
+            settled.update(
+                state=outcome.state, reason=outcome.reason, detail=outcome.detail, transient=outcome.transient
+            )
+        elif isinstance(decoded, PictureError):
+            state = State.TOO_SMALL if decoded.reason == "too-small" else State.NOT_A_PICTURE
+            settled.update(state=state.value, reason=decoded.reason, detail=decoded.detail)
+        else:
+            sha256 = hashlib.sha256(outcome.data).hexdigest()
+            if not self._store.exists(blob_path(sha256)):
+                self._store.write(blob_path(sha256), outcome.data)
+            validators = outcome.validators
+            self.report.fetched += 1
+            self.report.bytes += len(outcome.data)
+            settled.update(
+                sha256=sha256,
+                media=decoded.media,
+                bytes=len(outcome.data),
+                width=decoded.width,
+                height=decoded.height,
+            )
+        if not settled["transient"]:
+            self._write_record(picture, settled, validators)
+        return settled
+
+    def _read_record(self, picture: str) -> dict[str, Any] | None:
+        try:
+            record: dict[str, Any] = self._store.read_json(_record_path(picture))
+        except FileNotFoundError:
+            return None
+        sha256 = record["outcome"]["sha256"]
+        return record if sha256 is None or self._store.exists(blob_path(sha256)) else None
+
+    def _write_record(self, picture: str, outcome: dict[str, Any], validators: Validators) -> None:
+        record = {"batch": self._batch.key, "outcome": outcome, "validators": asdict(validators)}
+        # A lost record costs one request, so it need not reach the disk before the run goes on.
+        self._store.write_json(_record_path(picture), record, durable=False)
+
+    def write(self) -> None:
+        """Publish the batch's table of outcomes."""
+        self.report.failed = sum(outcome["state"] != "ok" for outcome in self.outcomes.values())
+        with TableWriter(self._store, self._batch.path("images.parquet"), IMAGES) as writer:
+            for product_id, picture in self.products:
+                writer.add({"product_id": product_id, **self.outcomes[picture]})
+
+
+def failures(store: Store, batch: Batch) -> Counter[tuple[str, str]]:
+    """How many products of the batch failed, by (state, reason)."""
+    rows = read_rows(store, batch.path("images.parquet"), IMAGES, ["state", "reason"])
+    return Counter((row["state"], row["reason"]) for row in rows if row["state"] != "ok")
+
+
+def _bytes_of(outcome: FetchOutcome) -> Callable[[], bytes]:
+    def load() -> bytes:
+        if isinstance(outcome, Fetched):
+            return outcome.data
+        raise PictureError("not-fetched", "There is nothing to decode")
+
+    return load
+
+
+def _record_path(picture: str) -> str:
+    name = hashlib.sha256(picture.encode()).hexdigest()
+    return str(PurePosixPath("fetches", name[:2], f"{name}.json"))

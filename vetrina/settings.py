@@ -1,0 +1,130 @@
+"""Every setting, in one place: its name in the environment, its default and what it means.
+
+The command line and the Dagster resources read the same settings. `Settings.from_environment` is the only
+reader of the environment; everything else is handed values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vetrina.errors import SettingError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _setting(default: Any, env: str, help: str) -> Any:
+    return field(default=default, metadata={"env": env, "help": help})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a deployment may choose. Each field names its environment variable and says what it does."""
+
+    store: str = _setting(
+        str(REPOSITORY / "vetrina-store"),
+        "VETRINA_STORE",
+        "Where everything is kept: a folder or s3://bucket/prefix.",
+    )
+    id_columns: str = _setting(
+        "", "VETRINA_ID_COLUMNS", "Names of the id column, comma-separated; empty: the usual ones."
+    )
+    picture_columns: str = _setting(
+        "", "VETRINA_PICTURE_COLUMNS", "Names of the picture column, comma-separated; empty: the usual ones."
+    )
+    allow_outside: bool = _setting(
+        False, "VETRINA_ALLOW_OUTSIDE", "Let a catalog name local pictures outside its own folder."
+    )
+    allow_private: bool = _setting(
+        False, "VETRINA_ALLOW_PRIVATE", "Let pictures be fetched from private and loopback addresses."
+    )
+    fetch_concurrency: int = _setting(32, "VETRINA_FETCH_CONCURRENCY", "Pictures fetched at the same time.")
+    fetch_per_host: int = _setting(8, "VETRINA_FETCH_PER_HOST", "Of these, from one host.")
+    fetch_attempts: int = _setting(4, "VETRINA_FETCH_ATTEMPTS", "Tries for a picture whose server fails or is slow.")
+    fetch_deadline: float = _setting(60.0, "VETRINA_FETCH_DEADLINE", "Seconds that one try may take in all.")
+    max_picture_bytes: int = _setting(32 << 20, "VETRINA_MAX_PICTURE_BYTES", "Largest picture file, in bytes.")
+    max_pixels: int = _setting(50_000_000, "VETRINA_MAX_PIXELS", "Largest picture, in pixels.")
+    min_side: int = _setting(16, "VETRINA_MIN_SIDE", "Smallest side of a usable picture, in pixels.")
+    workers: int = _setting(0, "VETRINA_WORKERS", "Pictures worked on at the same time; 0: one for each core.")
+    detector: str = _setting("bundled:openimages-ssd", "VETRINA_DETECTOR", "The detector's handle.")
+    classes: str = _setting(
+        "general",
+        "VETRINA_CLASSES",
+        "Classes that become crops: a preset (general, fashion) or Open Images names.",
+    )
+    min_score: float | None = _setting(
+        None, "VETRINA_MIN_SCORE", "Lowest detection score, 0 to 1; empty: the detector's own default."
+    )
+    max_boxes: int = _setting(3, "VETRINA_MAX_BOXES", "Most crops of one picture, after the class filter.")
+    min_box: float = _setting(0.01, "VETRINA_MIN_BOX", "Smallest share of the picture's area that becomes a crop.")
+    extractor: str = _setting("bundled:efficientnet-lite0", "VETRINA_EXTRACTOR", "The extractor's handle.")
+    projection_dims: int = _setting(128, "VETRINA_PROJECTION_DIMS", "Dimensions that the index keeps (PCA); 0: all.")
+    trees: int = _setting(0, "VETRINA_TREES", "Annoy trees; 0: chosen for the recall target.")
+    search_k: int = _setting(0, "VETRINA_SEARCH_K", "Annoy nodes visited by a query; 0: chosen for the recall target.")
+    recall_target: float = _setting(0.99, "VETRINA_RECALL_TARGET", "Share of the true 10 nearest a query must find.")
+    neighbours: int = _setting(10, "VETRINA_NEIGHBOURS", "Similar products kept for each product (k).")
+    same_class: bool = _setting(
+        False, "VETRINA_SAME_CLASS", "In the table, products of the same detected class come first."
+    )
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Defaults, with what the environment sets. Raises SettingError naming the variable and the fault."""
+        values: dict[str, Any] = {}
+        source = os.environ if environment is None else environment
+        for item in dataclasses.fields(cls):
+            text = source.get(item.metadata["env"], "").strip()
+            if text:
+                values[item.name] = _parse(text, str(item.type), item.metadata["env"])
+        settings = cls(**values)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raise SettingError for a value out of its range."""
+        shares = {"VETRINA_RECALL_TARGET": self.recall_target, "VETRINA_MIN_BOX": self.min_box}
+        if self.min_score is not None:
+            shares["VETRINA_MIN_SCORE"] = self.min_score
+        for name, value in shares.items():
+            if not 0 <= value <= 1:
+                raise SettingError(f"{name} is {value}; it must lie between 0 and 1")
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, int | float) and value < 0:
+                raise SettingError(f"{item.metadata['env']} is {value}; it must not be negative")
+        for name, number in {
+            "VETRINA_NEIGHBOURS": self.neighbours,
+            "VETRINA_FETCH_CONCURRENCY": self.fetch_concurrency,
+            "VETRINA_FETCH_PER_HOST": self.fetch_per_host,
+            "VETRINA_FETCH_ATTEMPTS": self.fetch_attempts,
+        }.items():
+            if number < 1:
+                raise SettingError(f"{name} is {number}; it must be at least 1")
+
+    @property
+    def worker_count(self) -> int:
+        """Pictures to work on at the same time: the setting, or the cores this process may use."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+def _parse(text: str, kind: str, env: str) -> Any:
+    if kind == "bool":
+        folded = text.lower()
+        if folded in {"1", "true", "yes", "on"}:
+            return True
+        if folded in {"0", "false", "no", "off"}:
+            return False
+        raise SettingError(f"{env} is {text!r}; use yes or no")
+    try:
+        if kind == "int":
+            return int(text)
+        if kind.startswith("float"):
+            return float(text)
+    except ValueError as error:
+        raise SettingError(f"{env} is {text!r}; it must be a number") from error
+    return text
