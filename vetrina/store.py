@@ -188,6 +188,16 @@ class Store:
         return cached
 
     @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A local folder for work in progress, gone when the block ends; on the store's own disk if it has one."""
+        parent = None
+        if self.is_local:
+            parent = Path(self._full("scratch"))
+            parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="work-", dir=parent) as folder:
+            yield Path(folder)
+
+    @contextlib.contextmanager
     def exclusive(self, name: str, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
         """One process at a time works on `name`; others wait. The lock goes with its process, however it ends.
 

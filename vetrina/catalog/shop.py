@@ -166,9 +166,7 @@ def _write_changes(store: Store, batch: Batch, shop: dict[str, Holding]) -> Cata
             elif last[row.product_id] != row.line:
                 counts["superseded"] += 1
                 detail = f"Line {last[row.product_id]} has the same id and wins"
-                rejected.add(
-                    {"line": row.line, "product_id": row.product_id, "reason": DUPLICATE, "detail": detail}
-                )
+                rejected.add({"line": row.line, "product_id": row.product_id, "reason": DUPLICATE, "detail": detail})
             elif row.removed:
                 counts["removed"] += 1
                 accepted.add(_removal(row.product_id, row.line))

@@ -10,12 +10,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from vetrina.catalog.batches import Batch
 from vetrina.catalog.shop import changes
 from vetrina.errors import PictureError
+from vetrina.memos import read_json_memo, write_json_memo
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.decoding import Picture
 from vetrina.pictures.fetching import Fetched, Fetcher, FetchFailed, FetchOutcome, Unchanged, Validators
@@ -116,16 +116,12 @@ class _Collection:
         for (picture, outcome), decoded in decoders.decode_all(self._to_decode(fetcher)):
             yield picture, self._settle(picture, outcome, decoded)
 
-    def _to_decode(
-        self, fetcher: Fetcher
-    ) -> Iterator[tuple[tuple[str, FetchOutcome], Callable[[], bytes]]]:
+    def _to_decode(self, fetcher: Fetcher) -> Iterator[tuple[tuple[str, FetchOutcome], Callable[[], bytes]]]:
         jobs = ((picture, picture, validators) for picture, validators in self.wanted.items())
         for picture, outcome in fetcher.fetch_all(jobs):
             yield (picture, outcome), _bytes_of(outcome)
 
-    def _settle(
-        self, picture: str, outcome: FetchOutcome, decoded: Picture | PictureError
-    ) -> dict[str, Any]:
+    def _settle(self, picture: str, outcome: FetchOutcome, decoded: Picture | PictureError) -> dict[str, Any]:
         settled: dict[str, Any] = {
             **dict.fromkeys(name for name in IMAGES.names if name != "product_id"),
             "picture": picture,
@@ -165,17 +161,15 @@ class _Collection:
         return settled
 
     def _read_record(self, picture: str) -> dict[str, Any] | None:
-        try:
-            record: dict[str, Any] = self._store.read_json(_record_path(picture))
-        except FileNotFoundError:
+        record: dict[str, Any] | None = read_json_memo(self._store, "fetches", _record_key(picture))
+        if record is None:
             return None
         sha256 = record["outcome"]["sha256"]
         return record if sha256 is None or self._store.exists(blob_path(sha256)) else None
 
     def _write_record(self, picture: str, outcome: dict[str, Any], validators: Validators) -> None:
         record = {"batch": self._batch.key, "outcome": outcome, "validators": asdict(validators)}
-        # A lost record costs one request, so it need not reach the disk before the run goes on.
-        self._store.write_json(_record_path(picture), record, durable=False)
+        write_json_memo(self._store, "fetches", _record_key(picture), record)
 
     def write(self) -> None:
         """Publish the batch's table of outcomes."""
@@ -200,6 +194,5 @@ def _bytes_of(outcome: FetchOutcome) -> Callable[[], bytes]:
     return load
 
 
-def _record_path(picture: str) -> str:
-    name = hashlib.sha256(picture.encode()).hexdigest()
-    return str(PurePosixPath("fetches", name[:2], f"{name}.json"))
+def _record_key(picture: str) -> str:
+    return hashlib.sha256(picture.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What is produced, one module for each step from catalog to similar products."""

@@ -1,0 +1,82 @@
+"""What is on each picture: crops, and the table of their labels."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+
+import dagster as dg
+
+from assets.partitions import catalog_batch
+from assets.previews import stored_jpegs, strip
+from assets.progress import progress_of
+from assets.raw_images import raw_images
+from resources.models import DetectorResource
+from resources.pictures import DecoderResource
+from resources.storage import StoreResource
+from vetrina.catalog.batches import find_batch
+from vetrina.detection.labelling import crop_path, label_pictures, labels_path
+from vetrina.tables import LABELS, read_rows
+
+
+@dg.multi_asset(
+    name="crops_and_labels",
+    specs=[
+        dg.AssetSpec(
+            "crops",
+            deps=[raw_images],
+            kinds={"image", "tensorflow"},
+            group_name="products",
+            description="The detected products, cut out of the pictures.",
+        ),
+        dg.AssetSpec(
+            "label_table",
+            deps=[raw_images],
+            kinds={"parquet"},
+            group_name="products",
+            description="Class, score and box of every crop; the whole picture is listed beside its crops.",
+        ),
+    ],
+    partitions_def=catalog_batch,
+    pool="gpu",
+)
+def crops_and_labels(
+    context: dg.AssetExecutionContext, store: StoreResource, detector: DetectorResource, decoder: DecoderResource
+) -> Iterator[dg.MaterializeResult]:
+    """Detect once for both."""
+    kept = store.open()
+    batch = find_batch(kept, context.partition_key)
+    with decoder.open() as decoders:
+        report = label_pictures(
+            kept,
+            batch,
+            detector.open(),
+            detector.selection(),
+            decoders,
+            workers=decoder.workers,
+            progress=progress_of(context, "pictures"),
+        )
+    fingerprint = detector.labels_fingerprint()
+    rows = [row for row in read_rows(kept, labels_path(batch, fingerprint), LABELS) if row["kind"] == "crop"]
+    paths = (crop_path(row["crop_id"]) for row in rows)
+    yield dg.MaterializeResult(
+        asset_key="crops",
+        metadata={
+            "crops": report.crops,
+            "detected": report.detected,
+            "reused": report.reused,
+            "unreadable": report.unreadable,
+            "detector": detector.open().handle,
+            "samples": strip(islice(stored_jpegs(kept, paths), 8)),
+        },
+    )
+    yield dg.MaterializeResult(
+        asset_key="label_table",
+        metadata={
+            "dagster/partition_row_count": report.crops + report.products - report.unreadable,
+            "products": report.products,
+            "with_crops": report.products - report.whole - report.unreadable,
+            "whole": report.whole,
+            "classes": dg.MetadataValue.json(dict(Counter(row["label"] for row in rows).most_common())),
+            "fingerprint": fingerprint,
+        },
+    )

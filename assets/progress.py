@@ -1,0 +1,32 @@
+"""How far a step is: to the event log now and then, and to whoever listens in this process."""
+
+import time
+from collections.abc import Callable
+
+import dagster as dg
+
+from vetrina.pictures.collecting import Progress
+
+_SECONDS_BETWEEN_LOGS = 15.0
+
+Listener = Callable[[str, int, int], None]
+"""Told the step's name, how many are done, of how many."""
+
+listeners: list[Listener] = []
+"""The command line adds itself here, since its runs share its process."""
+
+
+def progress_of(context: dg.AssetExecutionContext, what: str) -> Progress:
+    """Reports progress of a step whose things are called `what`."""
+    step = context.op_execution_context.op.name
+    last = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal last
+        for listener in listeners:
+            listener(step, done, total)
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LOGS:
+            last = time.monotonic()
+            context.log.info(f"{done} of {total} {what}")
+
+    return report

@@ -1,0 +1,26 @@
+"""How the index and the similar-products table are made, as a Dagster resource."""
+
+import dagster as dg
+from pydantic import Field
+
+from vetrina.index.settings import IndexSettings
+
+
+class IndexResource(dg.ConfigurableResource):
+    """Settings of the index and of the table made from it."""
+
+    projection_dims: int = Field(description="Dimensions kept (PCA); 0: all (VETRINA_PROJECTION_DIMS).")
+    trees: int = Field(description="Annoy trees; 0: chosen for the target (VETRINA_TREES).")
+    search_k: int = Field(description="Annoy nodes a query visits; 0: chosen (VETRINA_SEARCH_K).")
+    recall_target: float = Field(description="Share of the true 10 nearest to find (VETRINA_RECALL_TARGET).")
+    neighbours: int = Field(description="Similar products for each product (VETRINA_NEIGHBOURS).")
+    same_class: bool = Field(description="Products of the same class come first (VETRINA_SAME_CLASS).")
+
+    def settings(self) -> IndexSettings:
+        """As the index knows them."""
+        return IndexSettings(
+            projection_dims=self.projection_dims or None,
+            trees=self.trees or None,
+            search_k=self.search_k or None,
+            recall_target=self.recall_target,
+        )

@@ -1,0 +1,57 @@
+"""The detector and the extractor, as Dagster resources. A model is loaded once in a process, when first used."""
+
+from functools import lru_cache
+
+import dagster as dg
+from pydantic import Field
+
+from vetrina.detection.classes import class_list
+from vetrina.detection.crops import Selection
+from vetrina.detection.detector import Detector, open_detector
+from vetrina.embedding.extractor import Extractor, open_extractor
+from vetrina.embedding.vectors import embeddings_fingerprint
+
+_detector = lru_cache(maxsize=2)(open_detector)
+_extractor = lru_cache(maxsize=2)(open_extractor)
+
+
+class DetectorResource(dg.ConfigurableResource):
+    """Finds products on pictures, and says which of its findings become crops."""
+
+    handle: str = Field(description="The model (VETRINA_DETECTOR).")
+    classes: str = Field(description="A preset or Open Images names (VETRINA_CLASSES).")
+    min_score: float | None = Field(description="Lowest score; none: the model's own (VETRINA_MIN_SCORE).")
+    max_boxes: int = Field(description="Most crops of a picture (VETRINA_MAX_BOXES).")
+    min_box: float = Field(description="Smallest share of the picture (VETRINA_MIN_BOX).")
+
+    def open(self) -> Detector:
+        """The detector. Raises ModelError."""
+        return _detector(self.handle)
+
+    def selection(self) -> Selection:
+        """Which detections become crops. Raises SettingError for an unknown class."""
+        detector = self.open()
+        return Selection(
+            classes=class_list(self.classes, detector.vocabulary),
+            min_score=detector.default_min_score if self.min_score is None else self.min_score,
+            max_boxes=self.max_boxes,
+            min_box=self.min_box,
+        )
+
+    def labels_fingerprint(self) -> str:
+        """Names the labels that this configuration makes."""
+        return self.selection().fingerprint(self.open())
+
+
+class ExtractorResource(dg.ConfigurableResource):
+    """Turns crops into vectors."""
+
+    handle: str = Field(description="The model (VETRINA_EXTRACTOR).")
+
+    def open(self) -> Extractor:
+        """The extractor. Raises ModelError."""
+        return _extractor(self.handle)
+
+    def embeddings_fingerprint(self, detector: DetectorResource) -> str:
+        """Names the embeddings that this extractor makes of that detector's crops."""
+        return embeddings_fingerprint(detector.labels_fingerprint(), self.open())

@@ -1,0 +1,1 @@
+"""Finding the products in a picture: detectors, their class vocabulary, labels and crops."""

@@ -1,0 +1,87 @@
+"""What a detector is, and how one is opened by its handle.
+
+Belongs here: the contract every detector keeps and the list of handles. Not here: any one detector's arithmetic.
+"""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from vetrina.errors import ModelError
+
+DEFAULT_DETECTOR = "bundled:openimages-ssd"
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Boxes found in one picture, best first.
+
+    Attributes:
+        boxes: float32 [n, 4]; ymin, xmin, ymax, xmax as shares of the picture's height and width, 0..1,
+            with ymin < ymax and xmin < xmax.
+        scores: float32 [n], 0..1, descending.
+        classes: n Open Images class names.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+class Detector(Protocol):
+    """Finds objects in pictures. `detect` may be called from several threads at once.
+
+    Attributes:
+        fingerprint: 16 hexadecimal digits; changes with weights, preprocessing, decoding or code version.
+        handle: the setting text that opens this detector.
+        vocabulary: every class name `detect` can answer.
+        default_min_score: the score from which this detector's boxes are worth keeping (detectors differ).
+    """
+
+    @property
+    def fingerprint(self) -> str: ...  # noqa: D102
+    @property
+    def handle(self) -> str: ...  # noqa: D102
+    @property
+    def vocabulary(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def default_min_score(self) -> float: ...  # noqa: D102
+
+    def detect(self, pixels: np.ndarray) -> Detections:
+        """Detect in one uint8 [h, w, 3] RGB picture of any size."""
+        ...
+
+
+def _open_openimages_ssd() -> Detector:
+    # Imported on opening: a module that only names detectors must not load a runtime.
+    from vetrina.detection.ssd import OpenImagesSsd
+
+    return OpenImagesSsd()
+
+
+_OPENERS: dict[str, Callable[[], Detector]] = {DEFAULT_DETECTOR: _open_openimages_ssd}
+
+
+def detector_handles() -> tuple[str, ...]:
+    """Every handle `open_detector` accepts."""
+    return tuple(_OPENERS)
+
+
+def open_detector(handle: str = DEFAULT_DETECTOR) -> Detector:
+    """Open a detector by its handle.
+
+    Raises:
+        ModelError: the handle is unknown, or its weights are missing or altered.
+    """
+    opener = _OPENERS.get(handle)
+    if opener is None:
+        near = difflib.get_close_matches(handle, _OPENERS, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ModelError(f"Unknown detector {handle!r}: {hint}Detectors: {', '.join(_OPENERS)}")
+    return opener()

@@ -1,0 +1,1 @@
+"""Turning a picture into a vector: extractors and the arithmetic of vectors."""

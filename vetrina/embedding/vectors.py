@@ -1,0 +1,165 @@
+"""Vectors: every crop of a batch through the extractor, once, into the batch's embeddings.
+
+A vector is made from the picture as decoded, cut by the crop's box, in this and every other path, and remembered
+by (crop, extractor): the same pixels never pass the network twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from vetrina.catalog.batches import Batch
+from vetrina.detection.crops import cut
+from vetrina.detection.labelling import labels_path
+from vetrina.embedding.extractor import Extractor
+from vetrina.errors import PictureError
+from vetrina.memos import read_memo, write_memo
+from vetrina.parallel import ordered_map
+from vetrina.pictures.collecting import Progress
+from vetrina.pictures.decoders import DecoderPool
+from vetrina.pictures.decoding import Picture
+from vetrina.store import Store, blob_path
+from vetrina.tables import LABELS, TableWriter, embeddings_schema, read_metadata, read_rows
+
+
+@dataclass(slots=True)
+class EmbeddingsReport:
+    """What embedding a batch cost, in crops (a whole picture counts as one)."""
+
+    products: int = 0
+    crops: int = 0
+    embedded: int = 0
+    reused: int = 0
+    unreadable: int = 0
+
+
+def embeddings_fingerprint(labels: str, extractor: Extractor) -> str:
+    """Names the vectors that `extractor` makes of the crops that the labels fingerprint `labels` names."""
+    return hashlib.sha256(f"{labels}:{extractor.fingerprint}".encode()).hexdigest()[:16]
+
+
+def embeddings_path(batch: Batch, fingerprint: str) -> str:
+    """Where the embeddings of `batch` lie that `embeddings_fingerprint` names."""
+    return batch.path(f"embeddings/{fingerprint}.parquet")
+
+
+def embed_crops(
+    store: Store,
+    batch: Batch,
+    labels: str,
+    extractor: Extractor,
+    decoders: DecoderPool,
+    *,
+    workers: int,
+    progress: Progress = lambda done, total: None,
+) -> EmbeddingsReport:
+    """Embed the crops that the labels fingerprint `labels` names and write `embeddings/<fingerprint>.parquet`.
+
+    A picture that cannot be read any more costs its products; the table's notes say why.
+    """
+    path = embeddings_path(batch, embeddings_fingerprint(labels, extractor))
+    with store.exclusive(f"embeddings-{batch.key}"):
+        rows = list(read_rows(store, labels_path(batch, labels), LABELS))
+        report = EmbeddingsReport(products=len({row["product_id"] for row in rows}), crops=len(rows))
+        digest = _digest(rows)
+        notes = read_metadata(store, path)
+        if notes is not None and notes["digest"] == digest and not notes["unreadable"]:
+            report.reused = len(rows)
+            progress(len(rows), len(rows))
+            return report
+        work = _Embedding(store, extractor, report)
+        schema = embeddings_schema(extractor.dims)
+        with store.scratch() as folder:
+            vectors = np.lib.format.open_memmap(
+                folder / "vectors.npy", "w+", np.float32, (max(len(rows), 1), extractor.dims)
+            )
+            place = {row["crop_id"]: number for number, row in enumerate(rows)}
+            unreadable: dict[str, str] = {}
+            done = 0
+            for sha256, made in ordered_map(work.embed, work.prepare(rows, decoders), workers):
+                if isinstance(made, PictureError):
+                    unreadable[sha256] = made.detail
+                    continue
+                for crop, vector in made.items():
+                    vectors[place[crop]] = vector
+                done += len(made)
+                progress(done, len(place))
+            report.unreadable = len(unreadable)
+            notes = {
+                "digest": digest,
+                "labels": labels,
+                "extractor": extractor.fingerprint,
+                "unreadable": unreadable,
+            }
+            with TableWriter(store, path, schema, notes) as writer:
+                for row in rows:
+                    if row["sha256"] not in unreadable:
+                        writer.add({**row, "vector": vectors[place[row["crop_id"]]]})
+    return report
+
+
+class _Embedding:
+    """Embeds the crops of one picture after the other, or remembers; thread-safe."""
+
+    def __init__(self, store: Store, extractor: Extractor, report: EmbeddingsReport) -> None:
+        self._store = store
+        self._extractor = extractor
+        self._memos = f"vectors/{extractor.fingerprint}"
+        self._report = report
+        self._counting = threading.Lock()
+
+    def prepare(self, rows: list[dict[str, Any]], decoders: DecoderPool) -> Iterator[_Prepared]:
+        """For each picture the crops that are remembered, those that are not, and pixels where they are needed."""
+        waiting: dict[str, tuple[dict[str, np.ndarray], dict[str, tuple[float, ...]]]] = {}
+        by_picture = groupby(sorted(rows, key=lambda row: row["sha256"]), key=lambda row: row["sha256"])
+        for sha256, crops in by_picture:
+            known: dict[str, np.ndarray] = {}
+            missing: dict[str, tuple[float, ...]] = {}
+            for row in crops:
+                memo = read_memo(self._store, self._memos, row["crop_id"])
+                if memo is not None:
+                    known[row["crop_id"]] = np.frombuffer(memo, np.float32)
+                else:
+                    missing[row["crop_id"]] = tuple(row[side] for side in ("ymin", "xmin", "ymax", "xmax"))
+            if missing:
+                waiting[sha256] = known, missing
+            else:
+                yield sha256, known, missing, None
+        for sha256, decoded in decoders.decode_all((sha256, self._loader(sha256)) for sha256 in waiting):
+            yield sha256, *waiting[sha256], decoded
+
+    def _loader(self, sha256: str) -> Callable[[], bytes]:
+        return lambda: self._store.read(blob_path(sha256))
+
+    def embed(self, prepared: _Prepared) -> tuple[str, dict[str, np.ndarray] | PictureError]:
+        """The vectors of one picture's crops by crop id, float32 [dims]."""
+        sha256, known, missing, decoded = prepared
+        if isinstance(decoded, PictureError):
+            return sha256, decoded
+        made: dict[str, np.ndarray] = {}
+        if decoded is not None:
+            vectors = self._extractor.embed([cut(decoded.pixels, box) for box in missing.values()])
+            made = dict(zip(missing, vectors, strict=True))
+            for crop, vector in made.items():
+                write_memo(self._store, self._memos, crop, vector.tobytes())
+        with self._counting:
+            self._report.embedded += len(made)
+            self._report.reused += len(known)
+        return sha256, known | made
+
+
+_Prepared = tuple[str, dict[str, np.ndarray], dict[str, tuple[float, ...]], Picture | PictureError | None]
+
+
+def _digest(rows: list[dict[str, Any]]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(f"{len(row['product_id'])}:{row['product_id']}{row['crop_id']}{row['label']}".encode())
+    return digest.hexdigest()

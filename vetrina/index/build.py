@@ -1,0 +1,164 @@
+"""Building an index folder from a stream of items: two passes, memory that does not grow with the vectors."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vetrina.errors import StoreError
+from vetrina.index.manifest import ANNOY, ITEMS, MANIFEST, PROJECTION, VECTORS, FileCheck, Manifest
+from vetrina.index.projection import Moments, Projection, to_index_space, unit_rows
+from vetrina.index.rows import read_blocks, row_order
+from vetrina.index.settings import IndexSettings
+from vetrina.index.tuning import tune
+from vetrina.store import sha256_of
+
+Items = Callable[[], Iterator[pa.Table]]
+_FEWEST_PER_DIM = 4
+
+
+def build_index(
+    items: Items,
+    folder: Path,
+    settings: IndexSettings,
+    *,
+    fingerprints: dict[str, str],
+    sources: dict[str, str],
+) -> Manifest:
+    """Write an index folder; the manifest comes last, so a folder without one is an interrupted build.
+
+    The same items give the same files, byte for byte, in whatever order they arrive (the manifest differs: it has
+    times in it).
+
+    Args:
+        items: gives the stream of item tables (META_SCHEMA plus `vector`, fixed_size_list<float>[D]) anew at each
+            call; called twice, must give the same items both times.
+        folder: where to; made when missing, must not hold an index.
+        fingerprints: role → fingerprint of the models the items come from.
+        sources: batch → digest.
+
+    Raises:
+        StoreError: no items, an item that cannot be used (names the product), items that change between the
+            passes, or a folder that holds an index already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / MANIFEST).exists():
+        raise StoreError(f"{folder} already holds an index; an index is never changed, build in a new folder")
+    meta, hashes, raw_dims, moments = _survey(items, settings)
+    order = row_order(meta, hashes)
+    projection, note = _projection(moments, raw_dims, settings)
+    dims = raw_dims if projection is None else projection.components.shape[1]
+    if projection is not None:
+        projection.save(folder / PROJECTION)
+    else:
+        (folder / PROJECTION).unlink(missing_ok=True)
+    meta = meta.take(pa.array(order)).combine_chunks()
+    pq.write_table(meta, folder / ITEMS, compression="zstd", row_group_size=1 << 17)
+    vectors = _write_vectors(items, folder / VECTORS, hashes, order, (raw_dims, dims), projection)
+    codes = meta["label"].combine_chunks().dictionary_encode(null_encoding="encode")
+    tuned = tune(vectors, codes.indices.to_numpy(zero_copy_only=False), folder / ANNOY, settings)
+    names = codes.dictionary.to_pylist()
+    recall = tuned.as_json()
+    recall["by_label"] = [{**entry, "label": names[entry["label"]]} for entry in recall["by_label"]]
+    del vectors
+    files = {
+        name: FileCheck(sha256_of(folder / name), (folder / name).stat().st_size)
+        for name in (VECTORS, ITEMS, PROJECTION, ANNOY)
+        if (folder / name).exists()
+    }
+    manifest = Manifest(
+        products=len(meta["product_id"].unique()),
+        items=len(meta),
+        raw_dims=raw_dims,
+        dims=dims,
+        projection=None if projection is None else {"dims": dims, "variance_kept": projection.variance_kept},
+        projection_note=note,
+        annoy={
+            "trees": tuned.trees,
+            "search_k": tuned.search_k,
+            "seed": settings.seed,
+            "n_jobs": 1,
+            "metric": "angular",
+        },
+        recall=recall,
+        serve_with=tuned.serve_with,
+        serve_reason=tuned.reason,
+        settings=asdict(settings),
+        fingerprints=dict(fingerprints),
+        sources=dict(sources),
+        libraries={
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("annoy", "numpy", "pyarrow")},
+        },
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        files=files,
+    )
+    (folder / MANIFEST).write_bytes(manifest.to_bytes())
+    return manifest
+
+
+def _survey(items: Items, settings: IndexSettings) -> tuple[pa.Table, np.ndarray, int, Moments | None]:
+    """First pass: the columns of all items, the hashes and dimension of their vectors, and their moments."""
+    metas, hashes = [], []
+    moments: Moments | None = None
+    dims = 0
+    for block in read_blocks(items()):
+        dims = block.vectors.shape[1]
+        if settings.projection_dims is not None and dims > settings.projection_dims:
+            moments = moments or Moments(dims)
+            moments.add(unit_rows(block.vectors))
+        metas.append(block.meta)
+        hashes.append(block.hashes)
+    if not metas:
+        raise StoreError("There is nothing to index: no product has a vector yet")
+    return pa.concat_tables(metas), np.concatenate(hashes), dims, moments
+
+
+def _projection(moments: Moments | None, raw_dims: int, settings: IndexSettings) -> tuple[Projection | None, str]:
+    """The projection, or `None` and the reason why there is none."""
+    wanted = settings.projection_dims
+    if wanted is None:
+        return None, "switched off"
+    if moments is None:
+        return None, f"the vectors have {raw_dims} dimensions, not more than {wanted}"
+    if moments.count < _FEWEST_PER_DIM * wanted:
+        return None, f"{moments.count} items are too few to estimate {wanted} dimensions"
+    projection = moments.projection(wanted)
+    return projection, "" if projection is not None else "the vectors do not vary"
+
+
+def _write_vectors(
+    items: Items,
+    file: Path,
+    hashes: np.ndarray,
+    order: np.ndarray,
+    dims: tuple[int, int],
+    projection: Projection | None,
+) -> np.ndarray:
+    """Second pass: every vector in index space to its row of a .npy file; returns it mapped, float32 [n, d]."""
+    raw_dims, width = dims
+    row_of = np.empty(len(order), np.int64)
+    row_of[order] = np.arange(len(order))
+    out = np.lib.format.open_memmap(file, "w+", np.float32, (len(order), width))
+    done = 0
+    for block in read_blocks(items(), raw_dims):
+        end = done + len(block.hashes)
+        if not np.array_equal(hashes[done:end], block.hashes):
+            done = -1
+            break
+        out[row_of[done:end]] = to_index_space(block.vectors, projection)
+        done = end
+    if done != len(order):
+        raise StoreError("The items changed while they were indexed; run the build again")
+    out.flush()
+    del out
+    # A plain view: np.memmap makes every index operation a slow Python call.
+    return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))

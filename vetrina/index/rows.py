@@ -1,0 +1,250 @@
+"""Items in the order of the index: which columns they have, how they are checked, ordered and grouped.
+
+An *item* is a picture or a crop; the items of a product are contiguous rows, its whole picture first.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vetrina.errors import StoreError
+from vetrina.index.projection import Projection, to_index_space
+from vetrina.index.settings import CROP, KINDS
+
+_FIELDS: list[pa.Field[Any]] = [
+    *(pa.field(name, pa.string()) for name in ("product_id", "crop_id", "sha256", "kind", "label")),
+    *(pa.field(name, pa.float32()) for name in ("score", "ymin", "xmin", "ymax", "xmax")),
+    pa.field("batch", pa.string()),
+]
+META_SCHEMA = pa.schema(_FIELDS)
+_BOX = ("ymin", "xmin", "ymax", "xmax")
+_BLOCK = 8192  # rows handled at once: 40 MB at 1280 dims
+
+
+@dataclass(frozen=True, slots=True)
+class ItemInfo:
+    """What is known of one item; `box` is (ymin, xmin, ymax, xmax) in 0..1."""
+
+    crop_id: str
+    sha256: str
+    kind: str
+    label: str | None
+    score: float | None
+    box: tuple[float, float, float, float]
+    batch: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some checked items as they arrived: columns, raw float32 [b, D] vectors, uint64 [b] vector hashes."""
+
+    meta: pa.Table
+    vectors: np.ndarray
+    hashes: np.ndarray
+
+
+def read_blocks(tables: Iterable[pa.Table], dims: int | None = None) -> Iterator[Block]:
+    """The items of a stream of tables in blocks of bounded size, each vector checked.
+
+    Args:
+        dims: what every vector must have; `None` takes it from the first table.
+
+    Raises:
+        StoreError: a missing column, or a vector that is missing, zero, not finite or of the wrong dimension;
+            names the product.
+    """
+    for table in tables:
+        if table.num_rows == 0:
+            continue
+        missing = [name for name in (*META_SCHEMA.names, "vector") if name not in table.column_names]
+        if missing:
+            raise StoreError(f"The items table lacks the column {missing[0]!r}")
+        kind = table.schema.field("vector").type
+        first = table["product_id"][0].as_py()
+        if not (pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type)):
+            raise StoreError(f"The vectors of product {first!r} are {kind}, not a fixed-size list of floats")
+        dims = kind.list_size if dims is None else dims
+        if kind.list_size != dims:
+            raise StoreError(
+                f"The vector of product {first!r} has {kind.list_size} dimensions where {dims} are expected; "
+                "vectors of two extractors cannot share an index"
+            )
+        for batch in table.to_batches(max_chunksize=_BLOCK):
+            if batch.num_rows:
+                yield _checked(pa.Table.from_batches([batch]), dims)
+
+
+def _checked(table: pa.Table, dims: int) -> Block:
+    meta = table.select(META_SCHEMA.names).cast(META_SCHEMA)
+    column: Any = table["vector"].chunk(0)
+    for name in ("product_id", "crop_id", "sha256", "kind", "batch"):
+        if meta[name].null_count:
+            row = int(np.argmax(meta[name].is_null().to_numpy()))
+            raise StoreError(f"Product {meta['product_id'][row].as_py()!r} has an item without {name}")
+    known = pc.is_in(meta["kind"], value_set=pa.array(KINDS)).to_numpy()
+    if not known.all():
+        row = int(np.argmin(known))
+        raise StoreError(
+            f"Product {meta['product_id'][row].as_py()!r} has an item of unknown kind {meta['kind'][row].as_py()!r}"
+        )
+    if column.null_count:
+        row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
+        raise StoreError(f"Product {meta['product_id'][row].as_py()!r} has an item without a vector")
+    values = column.flatten()
+    vectors = values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(-1, dims)
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    usable = np.isfinite(norms) & (norms > 1e-9)
+    if not usable.all():
+        row = int(np.argmin(usable))
+        what = "zero" if norms[row] <= 1e-9 else "not finite (NaN or infinity)"
+        raise StoreError(
+            f"The vector of product {meta['product_id'][row].as_py()!r}, crop {meta['crop_id'][row].as_py()!r} "
+            f"is {what}; embed it again"
+        )
+    return Block(meta, vectors, _hashes(vectors))
+
+
+def _hashes(vectors: np.ndarray) -> np.ndarray:
+    weights = np.random.default_rng(1).integers(1, 2**63, vectors.shape[1], dtype=np.uint64) | np.uint64(1)
+    bits = np.ascontiguousarray(vectors).view(np.uint32)
+    return (bits.astype(np.uint64) * weights).sum(axis=1, dtype=np.uint64)
+
+
+def row_order(meta: pa.Table, hashes: np.ndarray) -> np.ndarray:
+    """The order of rows in an index: int64 [n] positions in `meta`.
+
+    By product id, whole pictures first, then by everything else, so that the order in which items arrived
+    leaves no trace.
+    """
+    keys: list[tuple[str, Literal["ascending", "descending"]]] = [
+        ("product_id", "ascending"),
+        ("kind", "descending"),  # "whole" comes after "crop" in the alphabet
+        *((name, "ascending") for name in ("crop_id", "sha256", *_BOX, "label", "score", "batch", "hash")),
+    ]
+    table = meta.append_column("hash", pa.array(hashes))
+    return pc.sort_indices(table, sort_keys=keys).to_numpy().astype(np.int64)
+
+
+class Rows:
+    """Items in index order, grouped into products.
+
+    Attributes:
+        vectors: float32 [n, d] unit rows; may be a memory map.
+        table: the columns of META_SCHEMA, n rows.
+        kinds: uint8 [n], position in KINDS.
+        starts: int64 [P + 1]; the items of product p are rows starts[p]..starts[p + 1] - 1.
+        product_of: int64 [n].
+    """
+
+    def __init__(self, vectors: np.ndarray, table: pa.Table) -> None:
+        # A plain view of the map: np.memmap makes every index operation a slow Python call.
+        self.vectors = np.asarray(vectors)
+        self.table = table.combine_chunks()
+        self.kinds = (
+            pc.equal(table["kind"], pa.scalar(CROP)).to_numpy().astype(np.uint8)
+            if len(table)
+            else np.zeros(0, np.uint8)
+        )
+        ids = self.table["product_id"]
+        changed = np.ones(len(table), bool)
+        if len(table) > 1:
+            changed[1:] = pc.not_equal(ids.slice(1), ids.slice(0, len(table) - 1)).to_numpy()
+        first = np.flatnonzero(changed)
+        self.starts = np.append(first, len(table)).astype(np.int64)
+        self.product_of = np.cumsum(changed) - 1
+        self._ids = ids.take(first)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def products(self) -> int:
+        """How many products there are."""
+        return len(self.starts) - 1
+
+    def product_id(self, product: int) -> str:
+        """The id of a product by its position."""
+        return str(self._ids[int(product)].as_py())
+
+    def find(self, product_id: str) -> int | None:
+        """The position of a product, `None` when it is not here."""
+        at = self.position(product_id)
+        return at if at < self.products and self.product_id(at) == product_id else None
+
+    def position(self, product_id: str) -> int:
+        """Where the id is or would be in the order of ids."""
+        return bisect_left(range(self.products), product_id, key=self.product_id)
+
+    def find_all(self, product_ids: Iterable[str]) -> np.ndarray:
+        """Positions of those of the ids that are here: int64, sorted, each once."""
+        found = {self.find(product_id) for product_id in product_ids}
+        return np.array(sorted(at for at in found if at is not None), np.int64)
+
+    def items_of(self, products: np.ndarray) -> np.ndarray:
+        """Rows of the items of the products, in the order given: int64."""
+        counts = self.starts[products + 1] - self.starts[products]
+        offsets = np.repeat(self.starts[products] - (np.cumsum(counts) - counts), counts)
+        return offsets + np.arange(counts.sum())
+
+    @cached_property
+    def _postings(self) -> dict[str | None, np.ndarray]:
+        codes = self.table["label"].combine_chunks().dictionary_encode(null_encoding="encode")
+        if isinstance(codes, pa.ChunkedArray):
+            codes = codes.combine_chunks()
+        indices = codes.indices.to_numpy(zero_copy_only=False)
+        order = np.argsort(indices, kind="stable")
+        names = codes.dictionary.to_pylist()
+        bounds = np.searchsorted(indices[order], np.arange(len(names) + 1))
+        return {name: order[bounds[i] : bounds[i + 1]] for i, name in enumerate(names)}
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels that items have, sorted."""
+        return sorted(name for name in self._postings if name is not None)
+
+    def items_labelled(self, labels: Collection[str | None]) -> np.ndarray:
+        """Rows of the items with one of the labels: int64, ascending."""
+        lists = [self._postings[label] for label in set(labels) if label in self._postings]
+        return np.sort(np.concatenate(lists)) if lists else np.zeros(0, np.int64)
+
+    def infos(self, rows: np.ndarray) -> list[ItemInfo]:
+        """What is known of the items in some rows, in their order."""
+        return [
+            ItemInfo(
+                crop_id=item["crop_id"],
+                sha256=item["sha256"],
+                kind=item["kind"],
+                label=item["label"],
+                score=item["score"],
+                box=(item["ymin"], item["xmin"], item["ymax"], item["xmax"]),
+                batch=item["batch"],
+            )
+            for item in self.table.take(rows).to_pylist()
+        ]
+
+
+def rows_from_tables(tables: Iterable[pa.Table], dims: int, projection: Projection | None) -> Rows:
+    """Items in memory as rows of an index space: what a rebuild would make of them, bit for bit.
+
+    Args:
+        dims: dimensions of the extractor's vectors.
+
+    Raises:
+        StoreError: as `read_blocks`.
+    """
+    blocks = list(read_blocks(tables, dims))
+    if not blocks:
+        width = dims if projection is None else projection.components.shape[1]
+        return Rows(np.zeros((0, width), np.float32), META_SCHEMA.empty_table())
+    meta = pa.concat_tables([block.meta for block in blocks])
+    order = row_order(meta, np.concatenate([block.hashes for block in blocks]))
+    vectors = np.concatenate([to_index_space(block.vectors, projection) for block in blocks])
+    return Rows(vectors[order], meta.take(pa.array(order)))

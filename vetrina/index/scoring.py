@@ -1,0 +1,113 @@
+"""Scores of products against a query: a fast scan to find the candidates, then exact scores of those.
+
+A product's score is its best (query row, item) pair: cosine minus the pair's penalty. The scan uses float32 BLAS,
+whose last bits depend on where a row lies; the final score is a float64 sum per row, the same for the same two
+vectors wherever they lie (index, tail, any block), so equal pictures have equal scores and ties can be broken by id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vetrina.index.rows import Rows
+
+ROUNDING = 2e-5  # more than a float32 dot product of unit vectors can be off
+_CELLS = 1 << 22  # numbers held at once by exact scoring: 32 MB of float64
+BLOCK_CELLS = 1 << 18  # of a scanned block: 1 MB, stays in the cache from one query row to the next
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """The best pair of each product: int64 [p] positions and rows, float64 [p] scores."""
+
+    products: np.ndarray
+    scores: np.ndarray
+    cosines: np.ndarray
+    query_rows: np.ndarray
+    items: np.ndarray
+
+
+def scan(
+    rows: Rows, query: np.ndarray, kinds: np.ndarray, penalties: np.ndarray, items: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of all products, up to ROUNDING.
+
+    Args:
+        query: float32 [m, d] unit rows in index space; kinds: uint8 [m].
+        penalties: float64 [query kind, item kind].
+        items: only these rows count (ascending); `None` means all.
+
+    Returns:
+        positions int64 [p] ascending, and scores float32 [p].
+    """
+    count = len(rows) if items is None else len(items)
+    best = np.full(count, -np.inf, np.float32)
+    # [item kind, query row]: what each pair loses.
+    loss = penalties.T[:, kinds].astype(np.float32)
+    size = max(1, BLOCK_CELLS // query.shape[1])
+    for start in range(0, count, size):
+        part = slice(start, start + size)
+        where = part if items is None else items[part]
+        vectors, codes = rows.vectors[where], rows.kinds[where]
+        # One row at a time: a matrix with a few columns keeps BLAS threads waiting for each other.
+        for at, row in enumerate(query):
+            scores = vectors @ row
+            if loss[:, at].any():
+                scores -= loss[codes, at]
+            np.maximum(best[part], scores, out=best[part])
+    if items is None:
+        products, first = np.arange(rows.products), rows.starts[:-1]
+    else:
+        owners = rows.product_of[items]
+        first = np.flatnonzero(_changes(owners))
+        products = owners[first]
+    return products, np.maximum.reduceat(best, first) if count else best
+
+
+def best_pairs(rows: Rows, items: np.ndarray, query: np.ndarray, kinds: np.ndarray, penalties: np.ndarray) -> Pairs:
+    """Exact best pair of every product that owns one of the items.
+
+    Among equal pairs the first item wins, then the first query row.
+
+    Args:
+        items: int64, rows grouped by product.
+    """
+    count = len(items)
+    scores, cosines = np.empty(count), np.empty(count)
+    query_rows = np.empty(count, np.int64)
+    wide = query.astype(np.float64)
+    size = max(1, _CELLS // (query.shape[1] + len(query)))
+    for start in range(0, count, size):
+        part = slice(start, start + size)
+        vectors = rows.vectors[items[part]].astype(np.float64)
+        cosine = np.stack([(vectors * row).sum(axis=1) for row in wide], axis=1).clip(-1.0, 1.0)
+        adjusted = cosine - penalties[kinds[None, :], rows.kinds[items[part]][:, None]]
+        best = adjusted.argmax(axis=1)
+        across = np.arange(len(best))
+        scores[part], cosines[part], query_rows[part] = adjusted[across, best], cosine[across, best], best
+    owners = rows.product_of[items]
+    new = _changes(owners)
+    first = np.flatnonzero(new)
+    if not count:
+        return Pairs(owners, scores, cosines, query_rows, items)
+    group = np.cumsum(new) - 1
+    top = np.maximum.reduceat(scores, first)
+    hits = np.flatnonzero(scores == top[group])
+    winners = hits[np.unique(group[hits], return_index=True)[1]]
+    return Pairs(owners[winners], top, cosines[winners], query_rows[winners], items[winners])
+
+
+def _changes(owners: np.ndarray) -> np.ndarray:
+    """Where a run of equal values starts: bool, as long as `owners`."""
+    new = np.ones(len(owners), bool)
+    new[1:] = owners[1:] != owners[:-1]
+    return new
+
+
+def at_least_kth(scores: np.ndarray, k: int) -> float:
+    """A threshold that the k best and all that might tie with them reach; −inf when there are at most k."""
+    if len(scores) <= k:
+        return -np.inf
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k]) - 2 * ROUNDING

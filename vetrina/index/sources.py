@@ -1,0 +1,102 @@
+"""What an index is made of: the newest embeddings of every product that the shop still has.
+
+A product whose newest batch is not embedded yet goes on with its former picture; a removed one is gone at once; one
+whose new picture failed is gone too, since the old picture no longer shows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vetrina.catalog.batches import Batch, list_batches
+from vetrina.catalog.shop import read_report
+from vetrina.embedding.vectors import embeddings_path
+from vetrina.errors import StoreError
+from vetrina.store import Store
+from vetrina.tables import CATALOG, ITEMS_EXTRA, read_metadata, read_tables
+
+_CATALOGUED = "catalogued"
+
+
+def index_sources(store: Store, fingerprint: str) -> dict[str, str]:
+    """What each catalogued batch gives to an index, as a digest: equal sources make an equal index.
+
+    Args:
+        fingerprint: of the embeddings (`embeddings_fingerprint`).
+    """
+    sources: dict[str, str] = {}
+    for batch in list_batches(store):
+        report = read_report(store, batch)
+        if report is None or report.error is not None:
+            continue
+        notes = read_metadata(store, embeddings_path(batch, fingerprint))
+        # Unfinished, it still takes removed products out.
+        sources[batch.key] = _CATALOGUED if notes is None else str(notes["digest"])
+    return sources
+
+
+def sources_digest(sources: dict[str, str]) -> str:
+    """One name for all sources together, whatever their order."""
+    content = "\n".join(f"{key}={value}" for key, value in sorted(sources.items()))
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+class IndexItems:
+    """The items of an index, as a stream that can be read again.
+
+    Args:
+        fingerprint: of the embeddings; nothing made by other models takes part.
+
+    Attributes:
+        sources: what each batch gives, as `index_sources`.
+    """
+
+    def __init__(self, store: Store, fingerprint: str) -> None:
+        self._store = store
+        self._fingerprint = fingerprint
+        self.sources = index_sources(store, fingerprint)
+        self._batches = [batch for batch in list_batches(store) if batch.key in self.sources]
+        self._owners = self._owners_of_products()
+
+    def __len__(self) -> int:
+        """Products that the catalogs have and finished batches answer for."""
+        return len(self._owners)
+
+    def _embedded(self, batch: Batch) -> bool:
+        return self.sources[batch.key] != _CATALOGUED
+
+    def _owners_of_products(self) -> dict[str, int]:
+        owners: dict[str, int] = {}
+        for batch in self._batches:
+            path = batch.path("catalog.parquet")
+            for table in read_tables(self._store, path, CATALOG, ["product_id", "removed"]):
+                ids = table.column("product_id").to_pylist()
+                for product_id, removed in zip(ids, table.column("removed").to_pylist(), strict=True):
+                    if removed:
+                        owners.pop(product_id, None)
+                    elif self._embedded(batch):
+                        owners[product_id] = batch.sequence
+        return owners
+
+    def __call__(self) -> Iterator[pa.Table]:
+        """Tables of the embeddings' columns and `batch`, a few thousand rows each."""
+        for batch in self._batches:
+            if not self._embedded(batch):
+                continue
+            path = embeddings_path(batch, self._fingerprint)
+            with self._store.open(path) as handle:
+                try:
+                    for rows in pq.ParquetFile(handle).iter_batches(batch_size=4096):
+                        yield self._owned(pa.Table.from_batches([rows]), batch)
+                except (pa.ArrowInvalid, OSError) as error:
+                    raise StoreError(f"{path} cannot be read; materialize the batch again ({error})") from error
+
+    def _owned(self, table: pa.Table, batch: Batch) -> pa.Table:
+        ids = table.column("product_id").to_pylist()
+        mask = pa.array([self._owners.get(product_id) == batch.sequence for product_id in ids], pa.bool_())
+        kept = table.filter(mask).replace_schema_metadata(None)
+        return kept.append_column(ITEMS_EXTRA, pa.array([batch.key] * kept.num_rows, pa.string()))
