@@ -5,7 +5,7 @@ from functools import lru_cache
 import dagster as dg
 from pydantic import Field
 
-from vetrina.detection.classes import class_list
+from vetrina.detection.classes import ClassList
 from vetrina.detection.crops import Selection
 from vetrina.detection.detector import Detector, open_detector
 from vetrina.embedding.extractor import Extractor, open_extractor
@@ -32,7 +32,7 @@ class DetectorResource(dg.ConfigurableResource):
         """Which detections become crops. Raises SettingError for an unknown class."""
         detector = self.open()
         return Selection(
-            classes=class_list(self.classes, detector.vocabulary),
+            classes=ClassList.parse(self.classes, detector.vocabulary).choose(detector.vocabulary).selected,
             min_score=detector.default_min_score if self.min_score is None else self.min_score,
             max_boxes=self.max_boxes,
             min_box=self.min_box,

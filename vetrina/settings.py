@@ -68,20 +68,29 @@ class Settings:
     search_k: int = _setting(0, "VETRINA_SEARCH_K", "Annoy nodes visited by a query; 0: chosen for the recall target.")
     recall_target: float = _setting(0.99, "VETRINA_RECALL_TARGET", "Share of the true 10 nearest a query must find.")
     neighbours: int = _setting(10, "VETRINA_NEIGHBOURS", "Similar products kept for each product (k).")
+    executor: str = _setting(
+        "in_process", "VETRINA_EXECUTOR", "How a Dagster run works through its steps: in_process or multiprocess."
+    )
     same_class: bool = _setting(
         False, "VETRINA_SAME_CLASS", "In the table, products of the same detected class come first."
     )
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Defaults, with what the environment sets. Raises SettingError naming the variable and the fault."""
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
+    ) -> Settings:
+        """Defaults, with what the environment sets, with `overrides` (by field).
+
+        Raises:
+            SettingError: a value cannot be used; names the variable and the fault.
+        """
         values: dict[str, Any] = {}
         source = os.environ if environment is None else environment
         for item in dataclasses.fields(cls):
             text = source.get(item.metadata["env"], "").strip()
             if text:
                 values[item.name] = _parse(text, str(item.type), item.metadata["env"])
-        settings = cls(**values)
+        settings = cls(**values | dict(overrides or {}))
         settings.check()
         return settings
 

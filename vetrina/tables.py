@@ -21,11 +21,12 @@ _GROUP = 4096
 _BOX = [(side, pa.float32(), False) for side in ("ymin", "xmin", "ymax", "xmax")]
 
 
-def _schema(*fields: tuple[str, pa.DataType, bool]) -> pa.Schema:
+def table_schema(*fields: tuple[str, pa.DataType, bool]) -> pa.Schema:
+    """A schema of (name, type, nullable) columns."""
     return pa.schema([pa.field(name, kind, nullable=nullable) for name, kind, nullable in fields])
 
 
-CATALOG = _schema(
+CATALOG = table_schema(
     ("product_id", pa.string(), False),
     ("line", pa.int64(), True),  # in the catalog file; null for a product that a snapshot lacks
     ("picture", pa.string(), False),  # absolute reference; empty when removed
@@ -35,7 +36,7 @@ CATALOG = _schema(
 )
 """One row for each product that a batch changes."""
 
-REJECTED = _schema(
+REJECTED = table_schema(
     ("line", pa.int64(), False),
     ("product_id", pa.string(), True),
     ("reason", pa.string(), False),
@@ -43,7 +44,7 @@ REJECTED = _schema(
 )
 """One row for each catalog row that cannot be used."""
 
-IMAGES = _schema(
+IMAGES = table_schema(
     ("product_id", pa.string(), False),
     ("picture", pa.string(), False),
     ("state", pa.string(), False),  # "ok" or one of vetrina.states.FAILED
@@ -60,7 +61,7 @@ IMAGES = _schema(
 )
 """One row for each product of a batch: the outcome of its picture."""
 
-LABELS = _schema(
+LABELS = table_schema(
     ("product_id", pa.string(), False),
     ("sha256", pa.string(), False),
     ("crop_id", pa.string(), False),

@@ -19,15 +19,11 @@ from vetrina.catalog.batches import Batch, catalog_file, list_batches
 from vetrina.catalog.reading import CatalogRow, RejectedRow, read_catalog
 from vetrina.errors import CatalogError
 from vetrina.store import Store
-from vetrina.tables import CATALOG, REJECTED, TableWriter, read_rows, read_tables
+from vetrina.tables import CATALOG, REJECTED, TableWriter, read_rows, read_tables, table_schema
 
 _CHECKPOINT_EVERY = 50
-_CHECKPOINT = pa.schema(
-    [
-        pa.field("product_id", pa.string(), nullable=False),
-        pa.field("sequence", pa.int64(), nullable=False),
-        pa.field("digest", pa.string(), nullable=False),
-    ]
+_CHECKPOINT = table_schema(
+    ("product_id", pa.string(), False), ("sequence", pa.int64(), False), ("digest", pa.string(), False)
 )
 DUPLICATE = "duplicate-id"
 """Reason of a row that a later row of the same file replaces."""
@@ -193,8 +189,16 @@ def _write_changes(store: Store, batch: Batch, shop: dict[str, Holding]) -> Cata
                 if holding.sequence in brought and product_id not in last:
                     counts["removed_by_snapshot"] += 1
                     accepted.add(_removal(product_id, None))
-    names = ("rows", "accepted", "unchanged", "superseded", "rejected", "removed", "removed_by_snapshot")
-    return CatalogReport(**{name: counts[name] for name in names}, reasons=dict(reasons))
+    return CatalogReport(
+        rows=counts["rows"],
+        accepted=counts["accepted"],
+        unchanged=counts["unchanged"],
+        superseded=counts["superseded"],
+        rejected=counts["rejected"],
+        removed=counts["removed"],
+        removed_by_snapshot=counts["removed_by_snapshot"],
+        reasons=dict(reasons),
+    )
 
 
 def _rows(store: Store, batch: Batch) -> Iterator[CatalogRow | RejectedRow]:

@@ -86,12 +86,13 @@ class Manifest:
 def version_of(manifest: Manifest) -> str:
     """The name of a version: 16 hex digits that depend on its content alone.
 
-    Files, fingerprints and settings count; clocks, timings and the machine do not.
+    Files, fingerprints, settings and sources count; clocks, timings and the machine do not.
     """
     content = {
         "format": manifest.format,
         "files": {name: check.sha256 for name, check in manifest.files.items()},
         "fingerprints": manifest.fingerprints,
         "settings": manifest.settings,
+        "sources": manifest.sources,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

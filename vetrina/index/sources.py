@@ -7,7 +7,8 @@ whose new picture failed is gone too, since the old picture no longer shows it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -62,10 +63,6 @@ class IndexItems:
         self._batches = [batch for batch in list_batches(store) if batch.key in self.sources]
         self._owners = self._owners_of_products()
 
-    def __len__(self) -> int:
-        """Products that the catalogs have and finished batches answer for."""
-        return len(self._owners)
-
     def _embedded(self, batch: Batch) -> bool:
         return self.sources[batch.key] != _CATALOGUED
 
@@ -74,8 +71,8 @@ class IndexItems:
         for batch in self._batches:
             path = batch.path("catalog.parquet")
             for table in read_tables(self._store, path, CATALOG, ["product_id", "removed"]):
-                ids = table.column("product_id").to_pylist()
-                for product_id, removed in zip(ids, table.column("removed").to_pylist(), strict=True):
+                rows = zip(*(_values(table, name) for name in ("product_id", "removed")), strict=True)
+                for product_id, removed in rows:
                     if removed:
                         owners.pop(product_id, None)
                     elif self._embedded(batch):
@@ -84,7 +81,19 @@ class IndexItems:
 
     def __call__(self) -> Iterator[pa.Table]:
         """Tables of the embeddings' columns and `batch`, a few thousand rows each."""
-        for batch in self._batches:
+        yield from self._tables(self._batches)
+
+    def newer_than(self, sources: dict[str, str]) -> Iterator[pa.Table]:
+        """Only the tables of batches that an index made of `sources` lacks: its tail."""
+        return self._tables([batch for batch in self._batches if sources.get(batch.key) != self.sources[batch.key]])
+
+    @property
+    def products(self) -> Set[str]:
+        """Ids of the products that the catalogs have and finished batches answer for."""
+        return self._owners.keys()
+
+    def _tables(self, batches: Sequence[Batch]) -> Iterator[pa.Table]:
+        for batch in batches:
             if not self._embedded(batch):
                 continue
             path = embeddings_path(batch, self._fingerprint)
@@ -96,7 +105,11 @@ class IndexItems:
                     raise StoreError(f"{path} cannot be read; materialize the batch again ({error})") from error
 
     def _owned(self, table: pa.Table, batch: Batch) -> pa.Table:
-        ids = table.column("product_id").to_pylist()
+        ids = _values(table, "product_id")
         mask = pa.array([self._owners.get(product_id) == batch.sequence for product_id in ids], pa.bool_())
         kept = table.filter(mask).replace_schema_metadata(None)
         return kept.append_column(ITEMS_EXTRA, pa.array([batch.key] * kept.num_rows, pa.string()))
+
+
+def _values(table: pa.Table, column: str) -> list[Any]:
+    return table.column(column).to_pylist()

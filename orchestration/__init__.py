@@ -1,0 +1,1 @@
+"""What runs when: definitions, jobs, runs, the command line."""

@@ -1,0 +1,90 @@
+"""Everything that Dagster loads, from one function, so that tests and deployments can build their own."""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.catalog import catalog
+from assets.crops import crops_and_labels
+from assets.embeddings import embeddings
+from assets.raw_images import raw_images
+from assets.similar_products import similar_products
+from assets.similarity_index import similarity_index
+from resources.index import IndexResource
+from resources.models import DetectorResource, ExtractorResource
+from resources.pictures import DecoderResource, FetcherResource
+from resources.storage import StoreResource
+from vetrina.errors import SettingError
+from vetrina.settings import Settings
+
+BATCH_JOB = "batch"
+PUBLISH_JOB = "publish"
+
+_EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
+
+
+def build_defs(**overrides: Any) -> dg.Definitions:
+    """The definitions under the settings of the environment.
+
+    Args:
+        overrides: fields of `Settings` to use instead.
+
+    Raises:
+        SettingError: a setting cannot be used.
+    """
+    settings = Settings.from_environment(overrides=overrides)
+    return dg.Definitions(
+        assets=[catalog, raw_images, crops_and_labels, embeddings, similarity_index, similar_products],
+        jobs=[
+            dg.define_asset_job(
+                BATCH_JOB,
+                selection=["catalog", "raw_images", "crops", "label_table", "embeddings"],
+                description="Everything that one catalog batch needs: rows, pictures, crops, vectors.",
+            ),
+            dg.define_asset_job(
+                PUBLISH_JOB,
+                selection=["similarity_index", "similar_products"],
+                description="The index over all finished batches, and the table of similar products.",
+            ),
+        ],
+        resources={
+            "store": StoreResource(root=settings.store),
+            "fetcher": FetcherResource(
+                concurrency=settings.fetch_concurrency,
+                per_host=settings.fetch_per_host,
+                attempts=settings.fetch_attempts,
+                deadline=settings.fetch_deadline,
+                max_bytes=settings.max_picture_bytes,
+                allow_private=settings.allow_private,
+            ),
+            "decoder": DecoderResource(
+                workers=settings.worker_count, max_pixels=settings.max_pixels, min_side=settings.min_side
+            ),
+            "detector": DetectorResource(
+                handle=settings.detector,
+                classes=settings.classes,
+                min_score=settings.min_score,
+                max_boxes=settings.max_boxes,
+                min_box=settings.min_box,
+            ),
+            "extractor": ExtractorResource(handle=settings.extractor),
+            "index": IndexResource(
+                projection_dims=settings.projection_dims,
+                trees=settings.trees,
+                search_k=settings.search_k,
+                recall_target=settings.recall_target,
+                neighbours=settings.neighbours,
+                same_class=settings.same_class,
+            ),
+        },
+        executor=_executor(settings.executor),
+    )
+
+
+def _executor(name: str) -> dg.ExecutorDefinition:
+    if name not in _EXECUTORS:
+        raise SettingError(f"VETRINA_EXECUTOR is {name!r}; use one of {', '.join(_EXECUTORS)}")
+    return _EXECUTORS[name]
+
+
+defs = build_defs()

@@ -1,0 +1,98 @@
+"""From the batches in the store to a published index and the table of similar products made from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vetrina.errors import NotFound
+from vetrina.index.build import build_index
+from vetrina.index.manifest import Manifest
+from vetrina.index.settings import IndexSettings
+from vetrina.index.sources import IndexItems
+from vetrina.index.table import SIMILAR_SCHEMA, similar_products, write_similar_json
+from vetrina.index.versions import Published, current, open_index, publish, verify
+from vetrina.store import Store
+
+TABLE = "similar_products.parquet"
+JSON = "similar_products.json"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """The index that is current now; `built` is false when nothing had changed."""
+
+    published: Published
+    manifest: Manifest
+    built: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableReport:
+    """The table that belongs to an index version; `built` is false when it was there already."""
+
+    folder: str
+    rows: int
+    products: int
+    built: bool
+
+
+def publish_index(store: Store, embeddings: str, settings: IndexSettings, fingerprints: dict[str, str]) -> IndexReport:
+    """Make the newest embeddings of all batches the current index, unless they are that already.
+
+    Args:
+        embeddings: fingerprint of the embeddings to use.
+        fingerprints: role → fingerprint of the models they come from.
+
+    Raises:
+        NotFound: no product has an embedding.
+        IndexDamaged: the built files do not verify.
+    """
+    with store.exclusive("index"):
+        items = IndexItems(store, embeddings)
+        now = current(store)
+        if now is not None:
+            manifest = verify(store, now)
+            same = (manifest.sources, manifest.fingerprints, manifest.settings)
+            if same == (items.sources, fingerprints, asdict(settings)):
+                return IndexReport(now, manifest, built=False)
+        if next((table for table in items() if table.num_rows), None) is None:
+            raise NotFound("There is nothing to index: no product has an embedding; see `vetrina status` for why")
+        with store.scratch() as folder:
+            manifest = build_index(items, folder / "index", settings, fingerprints=fingerprints, sources=items.sources)
+            return IndexReport(publish(store, folder / "index", manifest), manifest, built=True)
+
+
+def publish_table(store: Store, published: Published, k: int, *, same_class: bool) -> TableReport:
+    """Write the k most similar products of every product of an index version, as Parquet and as JSON.
+
+    The table of one version with the same settings is written once.
+    """
+    name = hashlib.sha256(json.dumps([published.version, k, same_class]).encode()).hexdigest()[:16]
+    folder = f"similar_products/{name}"
+    with store.exclusive("similar-products"):
+        try:
+            return TableReport(folder, **store.read_json(f"{folder}/table.json"), built=False)
+        except FileNotFoundError:
+            pass
+        rows = 0
+
+        def tables(writer: pq.ParquetWriter) -> Iterator[pa.Table]:
+            nonlocal rows
+            index = open_index(store, published)
+            for table in similar_products(index, k, same_class=same_class, min_score=None):
+                writer.write_table(table)
+                rows += table.num_rows
+                yield table
+
+        with store.writing(f"{folder}/{TABLE}") as parquet, store.writing(f"{folder}/{JSON}") as listing:
+            with pq.ParquetWriter(parquet, SIMILAR_SCHEMA, compression="zstd") as writer:
+                products = write_similar_json(tables(writer), listing)
+        store.write_json(f"{folder}/table.json", {"rows": rows, "products": products})
+        store.write_json("similar_products/current.json", {"folder": folder, "index": published.version})
+    return TableReport(folder, rows, products, built=True)
