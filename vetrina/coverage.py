@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from vetrina.catalog.batches import Batch, catalogs, list_batches
 from vetrina.catalog.shop import DUPLICATE, CatalogReport, Holding, changes, read_report, shop_after
@@ -27,6 +28,10 @@ class Problem:
     state: str
     reason: str
     detail: str
+
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
 
 
 @dataclass(slots=True)

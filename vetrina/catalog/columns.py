@@ -252,3 +252,8 @@ def attributes_of(record: Record, columns: tuple[tuple[int, str], ...]) -> dict[
 def _sound(text: str) -> str:
     # Lone surrogates (damaged text) cannot be stored: the sign for damaged text stands in for them.
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Column names of a setting: separated by commas, none for an empty text."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())

@@ -90,9 +90,13 @@ def publish_table(store: Store, published: Published, k: int, *, same_class: boo
                 rows += table.num_rows
                 yield table
 
-        with store.writing(f"{folder}/{TABLE}") as parquet, store.writing(f"{folder}/{JSON}") as listing:
-            with pq.ParquetWriter(parquet, SIMILAR_SCHEMA, compression="zstd") as writer:
-                products = write_similar_json(tables(writer), listing)
+        with (
+            store.writing(f"{folder}/{TABLE}") as parquet,
+            store.writing(f"{folder}/{JSON}") as listing,
+            pq.ParquetWriter(parquet, SIMILAR_SCHEMA, compression="zstd") as writer,
+        ):
+            products = write_similar_json(tables(writer), listing)
+            writer.close()
         store.write_json(f"{folder}/table.json", {"rows": rows, "products": products})
         store.write_json("similar_products/current.json", {"folder": folder, "index": published.version})
     return TableReport(folder, rows, products, built=True)

@@ -142,12 +142,20 @@ class SearchEngine:
         Raises:
             NotFound: no such product, or it was removed; names ids that look alike.
         """
+        rows, at = self._rows_of(product_id)
+        kinds = tuple(KINDS[code] for code in rows.kinds[at])
+        return Query(np.array(rows.vectors[at]), kinds, projected=True)
+
+    def items_of(self, product_id: str) -> list[ItemInfo]:
+        """The items of a product, its whole picture first. Raises NotFound as `product_query`."""
+        rows, at = self._rows_of(product_id)
+        return rows.infos(np.arange(at.start, at.stop))
+
+    def _rows_of(self, product_id: str) -> tuple[Rows, slice]:
         for segment in self._segments:
             product = segment.rows.find(product_id)
             if product is not None and segment.alive[product]:
-                rows = slice(int(segment.rows.starts[product]), int(segment.rows.starts[product + 1]))
-                kinds = tuple(KINDS[code] for code in segment.rows.kinds[rows])
-                return Query(np.array(segment.rows.vectors[rows]), kinds, projected=True)
+                return segment.rows, slice(int(segment.rows.starts[product]), int(segment.rows.starts[product + 1]))
         close = self._alike(product_id)
         hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
         raise NotFound(f"There is no product {product_id!r} in the index{hint}")

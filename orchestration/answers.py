@@ -1,0 +1,169 @@
+"""Answers for the command line: similar products, and the state of the shop, as plain values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from orchestration.deployment import Deployment
+from vetrina.catalog.batches import list_batches
+from vetrina.catalog.shop import read_report
+from vetrina.errors import NotFound, StoreError
+from vetrina.index.versions import current, verify
+from vetrina.search.collage import Tile, draw_collage
+from vetrina.search.engine import Answer, Neighbour
+from vetrina.search.window import PhotoQuery, ShopWindow, attributes_of
+
+_NAMES = ("name", "title", "product_name", "label")
+
+
+def similar_to_product(
+    deployment: Deployment, product_id: str, k: int, class_name: str | None, exact: bool, picture: Path | None
+) -> dict[str, Any]:
+    """What looks like a product. Raises NotFound."""
+    window = deployment.window()
+    _, answer = window.similar(product_id, k, class_name=class_name, exact=exact)
+    names = _names(window, [product_id, *(found.product_id for found in answer.neighbours)])
+    if picture is not None:
+        item = window.engine.items_of(product_id)[0]
+        query = Tile(window.picture(item.sha256), names.get(product_id, product_id), "", None)
+        _draw(window, query, answer, names, picture)
+    described = {"product_id": product_id, "name": names.get(product_id)}
+    return _described(described, answer, names, window, picture)
+
+
+def similar_to_photo(
+    deployment: Deployment, photo: Path, k: int, class_name: str | None, exact: bool, picture: Path | None
+) -> dict[str, Any]:
+    """What looks like the things on a photo. Raises NotFound, PictureError, FileNotFoundError."""
+    if photo.is_dir():
+        raise NotFound(f"{photo} is a folder; name a picture file")
+    data = photo.read_bytes()
+    window = deployment.window()
+    seen = window.photo(data)
+    answer = window.search(seen, k, class_name=class_name, exact=exact)
+    names = _names(window, [found.product_id for found in answer.neighbours])
+    if picture is not None:
+        _draw(window, Tile(seen.pixels, photo.name, "", None), answer, names, picture)
+    described = {"photo": str(photo), "detections": _detections(seen)}
+    return _described(described, answer, names, window, picture, seen)
+
+
+def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
+    """Where rows ended, the batches, the index."""
+    store = deployment.store
+    reader = deployment.coverage(most_problems)
+    coverage = reader.shop()
+    damaged: list[str] = []
+    published = current(store, damaged)
+    index = None
+    if published is not None:
+        manifest = verify(store, published)
+        index = {
+            "version": published.version,
+            "number": published.number,
+            "published_at": published.published_at,
+            "products": manifest.products,
+            "items": manifest.items,
+            "dims": manifest.dims,
+            "serve_with": manifest.serve_with,
+            "recall": manifest.recall["recall"],
+            "recall_lower_95": manifest.recall["lower_95"],
+            "fingerprints": manifest.fingerprints,
+        }
+    batches = []
+    for batch in list_batches(store):
+        found, report = reader.batch(batch), read_report(store, batch)
+        batches.append(
+            {
+                "batch": batch.key,
+                "catalog": batch.catalog,
+                "mode": batch.mode,
+                "registered_at": batch.registered_at,
+                "rows": found.rows,
+                "states": dict(found.states),
+                "error": report.error if report is not None else None,
+            }
+        )
+    return {
+        "store": store.root,
+        "rows": coverage.rows,
+        "states": dict(coverage.states),
+        "reasons": dict(coverage.reasons),
+        "problems": [problem.as_json() for problem in coverage.problems],
+        "batches": batches,
+        "index": index,
+        "damaged": damaged,
+    }
+
+
+def _names(window: ShopWindow, product_ids: list[str]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for product_id, text in attributes_of(window.store, product_ids).items():
+        attributes = {key.lower(): value for key, value in json.loads(text).items()}
+        name = next((attributes[key] for key in _NAMES if key in attributes), None)
+        if name:
+            names[product_id] = name
+    return names
+
+
+def _described(
+    query: dict[str, Any],
+    answer: Answer,
+    names: dict[str, str],
+    window: ShopWindow,
+    picture: Path | None,
+    photo: PhotoQuery | None = None,
+) -> dict[str, Any]:
+    return {
+        "query": query,
+        "similar": [_neighbour(found, names, photo) for found in answer.neighbours],
+        "available": answer.available,
+        "exact": answer.exact,
+        "index_version": answer.index_version,
+        "picture": None if picture is None else str(picture),
+        "problems": window.problems,
+    }
+
+
+def _neighbour(found: Neighbour, names: dict[str, str], photo: PhotoQuery | None) -> dict[str, Any]:
+    item = found.item
+    described: dict[str, Any] = {
+        "product_id": found.product_id,
+        "name": names.get(found.product_id),
+        "score": round(found.score, 4),
+        "class": item.label,
+        "matched": item.kind,
+        "box": [round(side, 5) for side in item.box],
+        "sha256": item.sha256,
+        "batch": item.batch,
+    }
+    if photo is not None:
+        crop = photo.parts[found.query_row][1]
+        described["because_of"] = "whole photo" if crop is None else crop.label
+    return described
+
+
+def _detections(photo: PhotoQuery) -> list[dict[str, Any]]:
+    return [
+        {"class": crop.label, "score": round(crop.score, 3), "box": list(box)}
+        for box, crop in photo.parts
+        if crop is not None
+    ]
+
+
+def _draw(window: ShopWindow, query: Tile, answer: Answer, names: dict[str, str], file: Path) -> None:
+    tiles = [
+        Tile(
+            window.picture(found.item.sha256),
+            names.get(found.product_id, found.product_id),
+            f"{found.score:.2f}",
+            found.item.box if found.item.kind == "crop" else None,
+        )
+        for found in answer.neighbours
+    ]
+    try:
+        file.write_bytes(draw_collage(query, tiles))
+    except OSError as error:
+        raise StoreError(f"The picture cannot be written to {file}: {error.strerror}") from error

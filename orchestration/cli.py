@@ -1,0 +1,192 @@
+"""The command line. Every verb takes --json; errors are one line and a non-zero exit.
+
+Exit codes: 0 done (also with some bad rows), 1 nothing could be done, 2 the command itself was wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestration import printing
+from vetrina import __version__
+from vetrina.errors import NotFound, PictureError, VetrinaError
+from vetrina.settings import Settings
+
+if TYPE_CHECKING:  # Dagster takes a second to import; only verbs that need it pay
+    from orchestration.deployment import Deployment
+
+os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+
+app = typer.Typer(
+    name="vetrina",
+    help="Visually similar products for your shop.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+K = Annotated[int, typer.Option("-k", min=1, help="How many products.")]
+ClassName = Annotated[
+    str | None, typer.Option("--class", help="Only products of this Open Images class, or of one within it.")
+]
+Exact = Annotated[bool, typer.Option("--exact", help="Compare with everything: what did the index miss?")]
+Picture = Annotated[Path | None, typer.Option("--picture", help="Also draw the answer into this PNG file.")]
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    """Visually similar products for your shop."""
+    if version:
+        typer.echo(f"vetrina {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise typer.Exit(2)
+
+
+@app.command()
+def add(
+    catalogs: Annotated[list[str], typer.Argument(metavar="CATALOG...", help="Catalog files: local paths or s3://.")],
+    batch: Annotated[str | None, typer.Option("--batch", help="The catalog's name; by default the file's.")] = None,
+    snapshot: Annotated[
+        bool, typer.Option("--snapshot", help="The file is the whole catalog: what it lacks was removed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Take catalogs in: fetch, detect, embed what is new, and publish the index."""
+    from orchestration.intake import add_catalogs
+
+    report = add_catalogs(_deployment(), catalogs, name=batch, snapshot=snapshot, progress=_progress(as_json))
+    _print(report, as_json, printing.intake)
+    _fail_if(bool(report["failed"]))
+
+
+@app.command()
+def retry(as_json: Json = False) -> None:
+    """Ask again for every picture that failed, and publish the index."""
+    from orchestration.intake import retry_failed
+
+    report = retry_failed(_deployment(), progress=_progress(as_json))
+    _print(report, as_json, printing.intake)
+    _fail_if(bool(report["failed"]))
+
+
+@app.command()
+def similar(
+    product_id: Annotated[str, typer.Argument(help="A product of the shop.")],
+    k: K = 5,
+    class_name: ClassName = None,
+    exact: Exact = False,
+    picture: Picture = None,
+    as_json: Json = False,
+) -> None:
+    """What looks like this product?"""
+    from orchestration.answers import similar_to_product
+
+    _print(similar_to_product(_deployment(), product_id, k, class_name, exact, picture), as_json, printing.answer)
+
+
+@app.command()
+def search(
+    photo: Annotated[Path, typer.Argument(help="A picture file.")],
+    k: K = 5,
+    class_name: ClassName = None,
+    exact: Exact = False,
+    picture: Picture = None,
+    as_json: Json = False,
+) -> None:
+    """What looks like the things on this photo?"""
+    from orchestration.answers import similar_to_photo
+
+    _print(similar_to_photo(_deployment(), photo, k, class_name, exact, picture), as_json, printing.answer)
+
+
+@app.command()
+def status(
+    problems: Annotated[int, typer.Option(help="How many problems to list.")] = 20, as_json: Json = False
+) -> None:
+    """Where every catalog row ended, the batches and the index."""
+    from orchestration.answers import shop_status
+
+    _print(shop_status(_deployment(), problems), as_json, printing.status)
+
+
+@app.command()
+def rollback(
+    to: Annotated[str | None, typer.Option("--to", help="A version; by default the one before the current.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Serve an earlier version of the index again."""
+    from dataclasses import asdict
+
+    from vetrina.index.versions import rollback as roll_back
+
+    _print(asdict(roll_back(_deployment().store, to)), as_json, printing.published)
+
+
+@app.command()
+def models() -> None:
+    """Get the bundled models ready (once, at installation)."""
+    from vetrina.models import fetch_bundled
+
+    fetch_bundled(typer.echo)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the sample shop's pictures and catalogs go.")] = Path(".demo"),
+) -> None:
+    """The main job on a real shop: five catalogs, about 800 products."""
+    from orchestration.demo import run_demo
+
+    run_demo(_deployment(), folder)
+
+
+def _deployment() -> Deployment:
+    from orchestration.deployment import Deployment
+
+    return Deployment(Settings.from_environment())
+
+
+def _print(report: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False, indent=1))
+    else:
+        show(report)
+
+
+def _progress(as_json: bool) -> printing.Steps:
+    return printing.Steps(quiet=as_json)
+
+
+def _fail_if(failed: bool) -> None:
+    if failed:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except (VetrinaError, PictureError) as error:
+        print(f"vetrina: {error}", file=sys.stderr)
+        sys.exit(1)
+    except FileNotFoundError as error:
+        print(f"vetrina: {NotFound(f'There is no file {error.filename}; check the path')}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("vetrina: stopped; run the same command again to go on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

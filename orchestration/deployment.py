@@ -1,0 +1,58 @@
+"""The parts that commands outside a run need, opened as the settings say and not before they are used."""
+
+from functools import cached_property
+
+from resources.models import DetectorResource, ExtractorResource
+from vetrina.coverage import CoverageReader
+from vetrina.index.sources import index_sources
+from vetrina.index.versions import current, verify
+from vetrina.search.window import ShopWindow
+from vetrina.settings import Settings
+from vetrina.store import Store
+
+
+class Deployment:
+    """One shop under one set of settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def store(self) -> Store:
+        """The store. Raises StoreError."""
+        return Store(self.settings.store)
+
+    @cached_property
+    def detector(self) -> DetectorResource:
+        """The detector and its selection."""
+        settings = self.settings
+        return DetectorResource(
+            handle=settings.detector,
+            classes=settings.classes,
+            min_score=settings.min_score,
+            max_boxes=settings.max_boxes,
+            min_box=settings.min_box,
+        )
+
+    @cached_property
+    def extractor(self) -> ExtractorResource:
+        """The extractor."""
+        return ExtractorResource(handle=self.settings.extractor)
+
+    def window(self) -> ShopWindow:
+        """The shop window. Raises NotFound, IndexDamaged, ModelError."""
+        return ShopWindow(self.store, self.detector.open(), self.detector.selection(), self.extractor.open())
+
+    def coverage(self, most_problems: int = 20) -> CoverageReader:
+        """Where rows ended, against the current index."""
+        embeddings = self.extractor.embeddings_fingerprint(self.detector)
+        published = current(self.store)
+        indexed = set(verify(self.store, published).sources.items()) if published is not None else set()
+        made = index_sources(self.store, embeddings).items()
+        return CoverageReader(
+            self.store,
+            labels=self.detector.labels_fingerprint(),
+            embeddings=embeddings,
+            indexed={key for key, digest in made if (key, digest) in indexed},
+            most_problems=most_problems,
+        )

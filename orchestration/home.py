@@ -1,0 +1,58 @@
+"""Where Dagster keeps its history, and how what a killed run left behind is put right."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from vetrina.settings import REPOSITORY
+
+PID_TAG = "vetrina/process"
+
+
+def open_instance() -> dg.DagsterInstance:
+    """The Dagster instance of DAGSTER_HOME; by default the folder .dagster in the repository."""
+    if not os.environ.get("DAGSTER_HOME"):
+        os.environ["DAGSTER_HOME"] = str(make_home(REPOSITORY / ".dagster"))
+    instance = dg.DagsterInstance.get()
+    end_dead_runs(instance)
+    return instance
+
+
+def make_home(folder: Path) -> Path:
+    """A DAGSTER_HOME that reads the repository's dagster.yaml."""
+    folder.mkdir(exist_ok=True)
+    link = folder / "dagster.yaml"
+    if not link.exists():
+        link.unlink(missing_ok=True)
+        link.symlink_to(REPOSITORY / "dagster.yaml")
+    return folder
+
+
+def process_name() -> str:
+    """This process in a way that no later one shares: the machine's boot, the number, the start time."""
+    return _name_of(os.getpid()) or f"{os.getpid()}"
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Mark runs of the command line whose process is gone as failed, and free the pool places that they held."""
+    boot = _boot()
+    active = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    for run in instance.get_runs(active):
+        name = run.tags.get(PID_TAG)
+        if name is None or (name.startswith(boot) and _name_of(int(name.split(":")[1])) == name):
+            continue
+        instance.report_run_failed(run, "The process that ran this is gone; run the command again to go on.")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _name_of(pid: int) -> str | None:
+    try:
+        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except FileNotFoundError:
+        return None
+    return f"{_boot()}:{pid}:{started}"

@@ -1,0 +1,156 @@
+"""Taking catalogs in: batches, their runs, one publication, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from assets.progress import Listener, listeners
+from dagster import DagsterInstance
+from orchestration.deployment import Deployment
+from orchestration.home import open_instance
+from orchestration.runs import RunFailed, RunReport, run_batch, run_publish
+from vetrina.catalog.batches import Batch, list_batches, register_batch
+from vetrina.catalog.columns import split_names
+from vetrina.errors import CatalogError, NotFound
+from vetrina.states import FAILED
+
+Report = dict[str, Any]
+
+
+class Progress(Protocol):
+    """Who is told what goes on."""
+
+    def begin(self, title: str) -> None:
+        """A run begins."""
+
+    def step(self, step: str, done: int, total: int) -> None:
+        """A step of it has come so far."""
+
+    def end(self) -> None:
+        """It is over."""
+
+
+def add_catalogs(
+    deployment: Deployment, sources: Sequence[str], *, name: str | None, snapshot: bool, progress: Progress
+) -> Report:
+    """Register each source as a batch, work it, and publish once for all of them.
+
+    A catalog that cannot be used is reported under "failed"; the others go on.
+
+    Raises:
+        CatalogError: none of the catalogs can be used.
+        RunFailed: the index could not be published.
+    """
+    settings = deployment.settings
+    batches: list[tuple[Batch, bool]] = []
+    failed: list[Report] = []
+    for source in sources:
+        try:
+            batches.append(
+                register_batch(
+                    deployment.store,
+                    source,
+                    name=name,
+                    mode="snapshot" if snapshot else "delta",
+                    id_columns=split_names(settings.id_columns),
+                    picture_columns=split_names(settings.picture_columns),
+                    allow_outside=settings.allow_outside,
+                )
+            )
+        except CatalogError as error:
+            failed.append({"catalog": source, "error": str(error)})
+    if not batches:
+        raise CatalogError("\n".join(failure["error"] for failure in failed))
+    return _work(deployment, batches, failed, retry=False, progress=progress)
+
+
+def retry_failed(deployment: Deployment, *, progress: Progress) -> Report:
+    """Work those batches again in which a current product's picture failed. Raises NotFound when there are none."""
+    coverage = deployment.coverage()
+    batches = [
+        batch
+        for batch in list_batches(deployment.store)
+        if any(state in coverage.batch(batch).states for state in FAILED)
+    ]
+    if not batches:
+        raise NotFound("Nothing to retry: no current product has a failed picture")
+    return _work(deployment, [(batch, False) for batch in batches], [], retry=True, progress=progress)
+
+
+def _work(
+    deployment: Deployment, batches: list[tuple[Batch, bool]], failed: list[Report], *, retry: bool, progress: Progress
+) -> Report:
+    instance = open_instance()
+    done: list[tuple[Batch, Report]] = []
+    with _listening(progress.step):
+        for batch, new in batches:
+            progress.begin(f"Batch {batch.key}")
+            try:
+                run = run_batch(instance, batch.key, retry_failed=retry)
+            except RunFailed as error:
+                failed.append({"catalog": batch.source, "batch": batch.key, "error": str(error)})
+                continue
+            finally:
+                progress.end()
+            done.append((batch, _batch_report(batch, new, run)))
+        report: Report = {"batches": [], "failed": failed, "published": None}
+        if done:
+            report["published"] = _publish(instance, progress, failed)
+    coverage = deployment.coverage()
+    for batch, entry in done:
+        found = coverage.batch(batch)
+        entry |= {"rows": found.rows, "states": dict(found.states), "reasons": dict(found.reasons)}
+        entry["problems"] = [problem.as_json() for problem in found.problems]
+        report["batches"].append(entry)
+    names = ("fetched", "detected", "embedded", "reused")
+    report["total"] = {name: sum(entry["cost"][name] for _, entry in done) for name in names}
+    return report
+
+
+def _publish(instance: DagsterInstance, progress: Progress, failed: list[Report]) -> Report | None:
+    progress.begin("Index and similar products")
+    try:
+        run = run_publish(instance)
+    except RunFailed as error:
+        failed.append({"catalog": "index", "error": str(error)})
+        return None
+    finally:
+        progress.end()
+    index, table = run.metadata["similarity_index"], run.metadata["similar_products"]
+    names = ("version", "built", "products", "items", "serve_with", "recall", "recall_lower_95")
+    return {name: index[name] for name in names} | {
+        "similar_products": table["path"],
+        "run_id": run.run_id,
+        "seconds": round(run.seconds, 2),
+    }
+
+
+def _batch_report(batch: Batch, new: bool, run: RunReport) -> Report:
+    images, crops = run.metadata["raw_images"], run.metadata["crops"]
+    vectors = run.metadata["embeddings"]
+    return {
+        "batch": batch.key,
+        "catalog": batch.source,
+        "new": new,
+        "removed_by_snapshot": run.metadata["catalog"]["removed"],
+        "cost": {
+            "fetched": images["fetched"],
+            "detected": crops["detected"],
+            "embedded": vectors["embedded"],
+            "reused": images["reused"] + images["unchanged"],
+        },
+        "run_id": run.run_id,
+        "seconds": round(run.seconds, 2),
+    }
+
+
+class _listening:
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def __enter__(self) -> None:
+        listeners.append(self._listener)
+
+    def __exit__(self, *_: object) -> None:
+        listeners.remove(self._listener)

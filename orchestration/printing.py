@@ -1,0 +1,136 @@
+"""What the command line shows a person: tables, progress bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+_out = Console(highlight=False, soft_wrap=True)
+_STEPS = {"raw_images": "pictures", "crops_and_labels": "detection", "embeddings": "embedding"}
+
+
+class Steps:
+    """Progress of runs on standard error: bars on a terminal, a line for each finished step elsewhere."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+        self._console = Console(stderr=True, highlight=False)
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def begin(self, title: str) -> None:
+        """A run begins."""
+        if self._quiet:
+            return
+        self._console.print(f"[bold]{escape(title)}[/bold]")
+        if sys.stderr.isatty():
+            columns = (TextColumn("  {task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bars = Progress(*columns, console=self._console)
+            self._bars.start()
+
+    def step(self, step: str, done: int, total: int) -> None:
+        """A step of the run has come so far."""
+        name = _STEPS.get(step, step)
+        if self._bars is not None:
+            if step not in self._tasks:
+                self._tasks[step] = self._bars.add_task(name, total=total)
+            self._bars.update(self._tasks[step], completed=done, total=total)
+        elif not self._quiet and done == total:
+            self._console.print(f"  {name}: {done} of {total}")
+
+    def end(self) -> None:
+        """The run is over."""
+        if self._bars is not None:
+            self._bars.stop()
+        self._bars = None
+        self._tasks.clear()
+
+
+def intake(report: dict[str, Any]) -> None:
+    """What `add` and `retry` did: a coverage table, and what it cost."""
+    states = sorted({state for entry in report["batches"] for state in entry["states"]})
+    if report["batches"]:
+        table = Table("batch", "rows", *states, box=None, header_style="bold")
+        for entry in report["batches"]:
+            counts = [str(entry["states"].get(state, 0)) for state in states]
+            table.add_row(escape(entry["batch"]), str(entry["rows"]), *counts)
+        _out.print(table)
+    for entry in report["batches"]:
+        _problems(entry["problems"], entry["reasons"])
+    for failure in report["failed"]:
+        _out.print(f"[red]failed[/red] {escape(failure['catalog'])}: {escape(failure['error'])}")
+    total = report["total"]
+    _out.print(
+        f"{total['fetched']} fetched, {total['detected']} detected, {total['embedded']} embedded, "
+        f"{total['reused']} pictures reused"
+    )
+    if report["published"] is not None:
+        found = report["published"]
+        verb = "published" if found["built"] else "unchanged"
+        _out.print(
+            f"Index {found['version']} {verb}: {found['products']} products, {found['items']} vectors, "
+            f"served by {found['serve_with']} search, Annoy recall@10 {found['recall']:.3f}"
+        )
+
+
+def answer(report: dict[str, Any]) -> None:
+    """Similar products, best first."""
+    query = report["query"]
+    title = query.get("name") or query.get("product_id") or query["photo"]
+    _out.print(f"[bold]Like {escape(title)}[/bold]")
+    if query.get("detections"):
+        seen = ", ".join(f"{found['class']} {found['score']:.2f}" for found in query["detections"])
+        _out.print(f"on it: {escape(seen)}")
+    table = Table("score", "product", "name", "class", "matched", box=None, header_style="bold")
+    for found in report["similar"]:
+        row = (found["product_id"], found["name"] or "", found["class"] or "", found["matched"])
+        table.add_row(f"{found['score']:.3f}", *(escape(text) for text in row))
+    _out.print(table)
+    if report["available"] <= len(report["similar"]):
+        _out.print(f"These are all {report['available']} that qualify.")
+    if report["picture"]:
+        _out.print(f"Drawn in {escape(report['picture'])}")
+    for problem in report["problems"]:
+        _out.print(f"[yellow]note[/yellow] {escape(problem)}")
+
+
+def status(report: dict[str, Any]) -> None:
+    """Where rows ended, the batches, the index."""
+    _out.print(f"[bold]{escape(report['store'])}[/bold]: {report['rows']} rows")
+    for state, count in sorted(report["states"].items(), key=lambda entry: -entry[1]):
+        _out.print(f"  {count:>8}  {state}")
+    _problems(report["problems"], report["reasons"])
+    if report["batches"]:
+        table = Table("batch", "rows", "states", box=None, header_style="bold")
+        for entry in report["batches"]:
+            states = ", ".join(f"{count} {state}" for state, count in entry["states"].items())
+            table.add_row(escape(entry["batch"]), str(entry["rows"]), escape(entry["error"] or states))
+        _out.print(table)
+    index = report["index"]
+    if index is None:
+        _out.print("No index yet.")
+    else:
+        _out.print(
+            f"Index {index['version']} (publication {index['number']}): {index['products']} products, "
+            f"{index['items']} vectors, served by {index['serve_with']} search, recall@10 {index['recall']:.3f}"
+        )
+    for problem in report["damaged"]:
+        _out.print(f"[yellow]note[/yellow] {escape(problem)}")
+
+
+def published(report: dict[str, Any]) -> None:
+    """The version that is served now."""
+    _out.print(f"Serving index {report['version']} (publication {report['number']})")
+
+
+def _problems(problems: list[dict[str, Any]], reasons: dict[str, int]) -> None:
+    for reason, count in sorted(reasons.items(), key=lambda entry: -entry[1]):
+        _out.print(f"  [yellow]{count:>6}[/yellow]  {escape(reason)}")
+    for problem in problems:
+        where = f"line {problem['line']}" if problem["line"] is not None else "removed"
+        _out.print(f"          {where}, id {escape(str(problem['product_id']))}: {escape(problem['detail'])}")
