@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from assets.progress import Listener, listeners
 from dagster import DagsterInstance
+
+from assets.progress import Listener, listeners
 from orchestration.deployment import Deployment
 from orchestration.home import open_instance
 from orchestration.runs import RunFailed, RunReport, run_batch, run_publish
