@@ -19,7 +19,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Vetrina needs Python 3.11. On Debian: apt install python3 python3-venv python3-dev g++ make"; exit 1; }
 	@command -v g++ >/dev/null || { echo "Annoy is compiled at installation. On Debian: apt install g++ python3-dev"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
