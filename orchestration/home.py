@@ -12,21 +12,21 @@ PID_TAG = "vetrina/process"
 
 def open_instance() -> dg.DagsterInstance:
     """The Dagster instance of DAGSTER_HOME; by default the folder .dagster in the repository."""
-    if not os.environ.get("DAGSTER_HOME"):
-        os.environ["DAGSTER_HOME"] = str(make_home(REPOSITORY / ".dagster"))
+    home = Path(os.environ.get("DAGSTER_HOME") or REPOSITORY / ".dagster").absolute()
+    if not (home / "dagster.yaml").exists():
+        make_home(home)
+    os.environ["DAGSTER_HOME"] = str(home)
     instance = dg.DagsterInstance.get()
     end_dead_runs(instance)
     return instance
 
 
-def make_home(folder: Path) -> Path:
-    """A DAGSTER_HOME that reads the repository's dagster.yaml."""
-    folder.mkdir(exist_ok=True)
+def make_home(folder: Path) -> None:
+    """Make `folder` a DAGSTER_HOME that reads the repository's dagster.yaml."""
+    folder.mkdir(parents=True, exist_ok=True)
     link = folder / "dagster.yaml"
-    if not link.exists():
-        link.unlink(missing_ok=True)
-        link.symlink_to(REPOSITORY / "dagster.yaml")
-    return folder
+    link.unlink(missing_ok=True)  # a link into a repository that has moved
+    link.symlink_to(REPOSITORY / "dagster.yaml")
 
 
 def process_name() -> str:
