@@ -90,8 +90,8 @@ class Store:
         if not self.is_local:
             self._fs.pipe_file(self._full(path), data)
             return
-        with self._aside(path, durable=durable) as temporary:
-            temporary.write_bytes(data)
+        with self._aside(path, durable=durable) as temporary, temporary.open("xb") as handle:
+            handle.write(data)
 
     def write_json(self, path: str, value: Any, *, durable: bool = True) -> None:
         """Put `value` at `path` as JSON, atomically."""

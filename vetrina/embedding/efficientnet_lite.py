@@ -4,7 +4,6 @@ Preprocessing is bound to the model here and nowhere else; every caller, whateve
 through `embed`. TensorFlow is loaded once, by `fetch_extractor`, to convert the weights.
 """
 
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from vetrina.embedding.extractor import DEFAULT_EXTRACTOR
 from vetrina.embedding.legacy_torch import read_legacy_torch
 from vetrina.embedding.lite0_keras import DIMS, SIDE, Lite0Builder, convert_to_litert
 from vetrina.errors import ModelError
+from vetrina.interpreters import InterpreterPool
 from vetrina.models import (
     LITE0_WEIGHTS_SHA256,
     fingerprint_of,
@@ -158,7 +158,7 @@ def _read_model() -> bytes:
 
 
 class EfficientNetLite0:
-    """The bundled extractor (an `Extractor`); one interpreter per calling thread, so `embed` runs in parallel."""
+    """The bundled extractor (an `Extractor`); `embed` runs in parallel on several threads."""
 
     handle = DEFAULT_EXTRACTOR
     fingerprint = FINGERPRINT
@@ -168,23 +168,15 @@ class EfficientNetLite0:
         # First use without `fetch`: convert now rather than fail (needs TensorFlow and half a minute, once).
         if _recorded_sha256(model_file()) is None:
             fetch_extractor(lambda line: None)
-        self._model = _read_model()
-        self._local = threading.local()
-        self._interpreter()
+        model = _read_model()
+        self._interpreters = InterpreterPool(lambda: _open_interpreter(model))
 
     def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """Embed uint8 [h, w, 3] RGB pictures of any sizes: float32 [n, 1280], rows of length 1."""
         raw = np.empty((len(pictures), DIMS), np.float32)
-        interpreter, input_index, output_index = self._interpreter()
-        for row, pixels in enumerate(pictures):
-            interpreter.set_tensor(input_index, preprocess(pixels))
-            interpreter.invoke()
-            raw[row] = interpreter.get_tensor(output_index)[0]
+        with self._interpreters.borrow() as (interpreter, input_index, output_index):
+            for row, pixels in enumerate(pictures):
+                interpreter.set_tensor(input_index, preprocess(pixels))
+                interpreter.invoke()
+                raw[row] = interpreter.get_tensor(output_index)[0]
         return normalised(raw)
-
-    def _interpreter(self) -> tuple[Any, int, int]:
-        """This thread's interpreter and the indices of its input and output."""
-        ready: tuple[Any, int, int] | None = getattr(self._local, "ready", None)
-        if ready is None:
-            ready = self._local.ready = _open_interpreter(self._model)
-        return ready

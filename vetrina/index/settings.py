@@ -81,8 +81,8 @@ class IndexSettings:
     recall_k: int = 10
     recall_sample: int = 400
     seed: int = 17
-    crop_penalty: float = 0.0
-    crop_crop_penalty: float | None = None
+    crop_penalty: float = 0.05
+    crop_crop_penalty: float | None = 0.2
     serve_with: str = "auto"
 
     def __post_init__(self) -> None:

@@ -1,0 +1,1 @@
+"""Measures of how good answers are, by their standard definitions."""
