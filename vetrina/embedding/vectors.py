@@ -7,6 +7,7 @@ by (crop, extractor): the same pixels never pass the network twice.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from vetrina.catalog.batches import Batch
 from vetrina.detection.crops import cut
@@ -27,6 +29,9 @@ from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.decoding import Picture
 from vetrina.store import Store, blob_path
 from vetrina.tables import LABELS, TableWriter, embeddings_schema, read_metadata, read_rows
+
+_WRITTEN_AT_ONCE = 1024
+"""Rows; their vectors are in memory twice while they are written."""
 
 
 @dataclass(slots=True)
@@ -76,10 +81,9 @@ def embed_crops(
             return report
         work = _Embedding(store, extractor, report)
         schema = embeddings_schema(extractor.dims)
-        with store.scratch() as folder:
-            vectors = np.lib.format.open_memmap(
-                folder / "vectors.npy", "w+", np.float32, (max(len(rows), 1), extractor.dims)
-            )
+        # Vectors wait in a file, by position: a batch of any length takes the same memory.
+        with store.scratch() as folder, (folder / "vectors").open("w+b") as waiting:
+            size = extractor.dims * np.dtype(np.float32).itemsize
             place = {row["crop_id"]: number for number, row in enumerate(rows)}
             unreadable: dict[str, str] = {}
             done = 0
@@ -88,7 +92,7 @@ def embed_crops(
                     unreadable[sha256] = made.detail
                     continue
                 for crop, vector in made.items():
-                    vectors[place[crop]] = vector
+                    os.pwrite(waiting.fileno(), vector.tobytes(), place[crop] * size)
                 done += len(made)
                 progress(done, len(place))
             report.unreadable = len(unreadable)
@@ -99,9 +103,11 @@ def embed_crops(
                 "unreadable": unreadable,
             }
             with TableWriter(store, path, schema, notes) as writer:
-                for row in rows:
-                    if row["sha256"] not in unreadable:
-                        writer.add({**row, "vector": vectors[place[row["crop_id"]]]})
+                readable = [row for row in rows if row["sha256"] not in unreadable]
+                for start in range(0, len(readable), _WRITTEN_AT_ONCE):
+                    chunk = readable[start : start + _WRITTEN_AT_ONCE]
+                    vectors = [os.pread(waiting.fileno(), size, place[row["crop_id"]] * size) for row in chunk]
+                    writer.add_table(_table(chunk, b"".join(vectors), schema))
     return report
 
 
@@ -156,6 +162,13 @@ class _Embedding:
 
 
 _Prepared = tuple[str, dict[str, np.ndarray], dict[str, tuple[float, ...]], Picture | PictureError | None]
+
+
+def _table(rows: list[dict[str, Any]], vectors: bytes, schema: pa.Schema) -> pa.Table:
+    """The rows with their vectors, without a Python number for each of a vector's."""
+    field = schema.field("vector")
+    column = pa.FixedSizeListArray.from_arrays(pa.array(np.frombuffer(vectors, np.float32)), type=field.type)
+    return pa.Table.from_pylist(rows, schema=LABELS).append_column(field, column)
 
 
 def _digest(rows: list[dict[str, Any]]) -> str:

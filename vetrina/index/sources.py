@@ -7,7 +7,7 @@ whose new picture failed is gone too, since the old picture no longer shows it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -87,10 +87,10 @@ class IndexItems:
         """Only the tables of batches that an index made of `sources` lacks: its tail."""
         return self._tables([batch for batch in self._batches if sources.get(batch.key) != self.sources[batch.key]])
 
-    @property
-    def products(self) -> Set[str]:
-        """Ids of the products that the catalogs have and finished batches answer for."""
-        return self._owners.keys()
+    def unchanged_since(self, sources: dict[str, str]) -> set[str]:
+        """Ids of the products whose batch gave just the same to an index made of `sources`."""
+        same = {batch.sequence for batch in self._batches if sources.get(batch.key) == self.sources[batch.key]}
+        return {product_id for product_id, sequence in self._owners.items() if sequence in same}
 
     def _tables(self, batches: Sequence[Batch]) -> Iterator[pa.Table]:
         for batch in batches:

@@ -114,7 +114,7 @@ def current(store: Store, problems: list[str] | None = None) -> Published | None
     Sizes are checked every time, checksums once per version in this process.
 
     Args:
-        problems: gets a line for every newer record that had to be skipped. They are logged in any case.
+        problems: gets a line for every newer record that had to be skipped; without it they are logged.
     """
     for number in reversed(_numbers(store)):
         try:
@@ -123,8 +123,9 @@ def current(store: Store, problems: list[str] | None = None) -> Published | None
             return record
         except StoreError as error:
             problem = f"Published index number {number} is skipped: {error}"
-            _log.warning("%s", problem)
-            if problems is not None:
+            if problems is None:
+                _log.warning("%s", problem)
+            else:
                 problems.append(problem)
     return None
 

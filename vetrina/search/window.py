@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from vetrina.catalog.batches import list_batches
 from vetrina.catalog.shop import changes
@@ -46,7 +47,7 @@ class ShopWindow:
     """Answers over one state of the store; open a new one to see a later state.
 
     Args:
-        labels, extractor: what made the embeddings in use.
+        detector, selection, extractor: what photos are seen with; the extractor must be the index's own.
 
     Raises:
         NotFound: nothing is indexed yet.
@@ -65,18 +66,19 @@ class ShopWindow:
                 raise NotFound("No index version can be used: " + "; ".join(self.problems))
             raise NotFound(f"There is no index in {store.root} yet; add a catalog first: vetrina add CATALOG")
         self.index: Index = open_index(store, published)
-        embeddings = embeddings_fingerprint(selection.fingerprint(detector), extractor)
         if self.index.manifest.fingerprints.get("extractor") != extractor.fingerprint:
             raise NotFound(
                 f"The current index was made with another extractor than {extractor.handle}; "
                 "run the batches again with this one, or set VETRINA_EXTRACTOR back"
             )
-        items = IndexItems(store, embeddings)
+        # What the index was made with, not what the settings say now: it goes on until it is built again.
+        made_with = self.index.manifest.fingerprints.get("embeddings")
+        items = IndexItems(store, made_with or embeddings_fingerprint(selection.fingerprint(detector), extractor))
+        tail = list(items.newer_than(self.index.manifest.sources))
+        shown = items.unchanged_since(self.index.manifest.sources).union(*(_product_ids(table) for table in tail))
         indexed = (self.index.rows.product_id(number) for number in range(self.index.rows.products))
         self.engine = SearchEngine(
-            self.index,
-            tail=list(items.newer_than(self.index.manifest.sources)),
-            removed={product_id for product_id in indexed if product_id not in items.products},
+            self.index, tail=tail, removed={product_id for product_id in indexed if product_id not in shown}
         )
 
     def similar(
@@ -122,6 +124,10 @@ def attributes_of(store: Store, product_ids: Collection[str]) -> dict[str, str]:
             if len(found) == len(wanted):
                 break
     return found
+
+
+def _product_ids(table: pa.Table) -> list[str]:
+    return [str(product_id) for product_id in table.column("product_id").to_pylist()]
 
 
 def _newest_first(store: Store) -> Iterator[tuple[str, str]]:

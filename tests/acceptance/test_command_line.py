@@ -1,0 +1,191 @@
+"""The command line as a person meets it: each mistake is one clear line and a non-zero exit."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from orchestration.answers import shop_status
+from support.fault_server import FaultServer
+from support.hostile import tiny_png
+from support.shops import Shop, opened_shop, rows_of
+from vetrina.index.versions import current
+
+VETRINA = str(Path(sys.executable).with_name("vetrina"))
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """`vetrina ...` in a process of its own, under the settings in force."""
+    return subprocess.run([VETRINA, *map(str, arguments)], capture_output=True, text=True, timeout=120)
+
+
+def refusal(*arguments: object) -> str:
+    """The one line that a command has to say for itself when it can do nothing."""
+    done = run(*arguments)
+    assert done.returncode == 1, done
+    assert "Traceback" not in done.stderr + done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("vetrina: ")]
+    assert len(lines) == 1, done.stderr
+    # TensorFlow Lite announces itself when it loads; nothing else may stand beside the line.
+    assert all(line in lines or line.startswith("INFO: ") for line in done.stderr.splitlines()), done.stderr
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def stocked(
+    tmp_path_factory: pytest.TempPathFactory, product_pictures: dict[str, bytes], bundled_models: None
+) -> Iterator[Shop]:
+    """A shop of six products with two index versions and some bad rows."""
+    folder = tmp_path_factory.mktemp("command-line")
+    with FaultServer({f"/{name}.png": data for name, data in product_pictures.items()}) as server:
+        with opened_shop(folder) as shop:
+            shop.add(shop.catalog("spring", rows_of(server, ["oak-chair", "coffee-cup", "box"])))
+            rows = rows_of(server, ["white-chair", "bootie", "umbrella", "no-such-picture"], name="new")
+            shop.add(shop.catalog("summer", [*rows, {"id": "", "url": "x"}]))
+            yield shop
+
+
+def test_a_catalog_that_is_missing(shop: Shop) -> None:
+    assert "There is no catalog at /nowhere/at-all.csv" in refusal("add", "/nowhere/at-all.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("catalog.docx", b"PK\x03\x04 and so on", "docx"),
+        ("empty.csv", b"", "empty"),
+        ("headless.csv", b"colour,url\nred,a.png\n", "id"),
+    ],
+    ids=["unknown format", "empty", "no id column"],
+)
+def test_a_catalog_that_is_none(shop: Shop, name: str, content: bytes, says: str) -> None:
+    file = shop.folder / name
+    file.write_bytes(content)
+    line = refusal("add", file)
+    assert says in line
+    assert name in line
+
+
+def test_no_index_yet(shop: Shop) -> None:
+    assert "vetrina add CATALOG" in refusal("similar", "box")
+
+
+@pytest.mark.parametrize("content", [b"<html>no</html>", tiny_png()], ids=["web page", "too small"])
+def test_a_photo_that_is_unreadable(stocked: Shop, content: bytes) -> None:
+    photo = stocked.folder / "photo.png"
+    photo.write_bytes(content)
+    assert refusal("search", photo)
+
+
+def test_a_photo_that_is_missing(stocked: Shop) -> None:
+    assert "/nowhere/photo.png" in refusal("search", "/nowhere/photo.png")
+
+
+def test_an_unknown_class(stocked: Shop) -> None:
+    assert "Chair" in refusal("similar", "box", "--class", "Chiar")
+
+
+def test_an_unknown_product_id_brings_a_suggestion(stocked: Shop) -> None:
+    line = refusal("similar", "oak-chiar")
+    assert "'oak-chiar'" in line
+    assert "did you mean 'oak-chair'" in line
+
+
+def test_a_wrong_setting(shop: Shop) -> None:
+    shop.set(MIN_SCORE="high")
+    assert "VETRINA_MIN_SCORE is 'high'" in refusal("status")
+
+
+def test_status_adds_up(stocked: Shop) -> None:
+    done = run("status", "--json")
+    assert done.returncode == 0
+    report = json.loads(done.stdout)
+    assert report["rows"] == sum(report["states"].values()) == 8
+    assert report["states"]["rejected"] == report["states"]["fetch_failed"] == 1
+    for batch in report["batches"]:
+        assert batch["rows"] == sum(batch["states"].values())
+
+
+def test_similar_gives_json_and_draws_a_picture(stocked: Shop) -> None:
+    picture = stocked.folder / "answer.png"
+    done = run("similar", "oak-chair", "-k", 3, "--json", "--picture", picture)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    found = [entry["product_id"] for entry in report["similar"]]
+    assert len(found) == len(set(found)) == 3
+    assert "oak-chair" not in found
+    names = {entry["product_id"]: entry["name"] for entry in report["similar"]}
+    assert names.get("umbrella", "new") == names.get("bootie", "new") == "new"
+    assert names.get("box") is None
+    scores = [entry["score"] for entry in report["similar"]]
+    assert scores == sorted(scores, reverse=True)
+    with Image.open(picture) as drawn:
+        assert drawn.format == "PNG"
+        assert drawn.width > drawn.height > 50
+
+
+def test_search_finds_the_product_on_its_own_photo(stocked: Shop, product_pictures: dict[str, bytes]) -> None:
+    photo = stocked.folder / "mine.png"
+    photo.write_bytes(product_pictures["coffee-cup"])
+    done = run("search", photo, "-k", 2, "--json")
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout)["similar"][0]
+    assert (first["product_id"], first["score"]) == ("coffee-cup", pytest.approx(1, abs=1e-3))
+
+
+@pytest.fixture
+def copied(stocked: Shop, tmp_path: Path) -> Iterator[Path]:
+    """The store of the stocked shop, to be spoilt."""
+    store = tmp_path / "store"
+    shutil.copytree(stocked.folder / "store", store)
+    before = stocked.folder / "store"
+    stocked.set(STORE=store)
+    yield store
+    stocked.set(STORE=before)
+
+
+def spoil(store: Path, version: str) -> None:
+    """Turn one bit of a version's index around."""
+    file = store / "index" / version / "index.ann"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def test_a_damaged_index_is_passed_over_for_the_one_before(stocked: Shop, copied: Path) -> None:
+    newest = current(stocked.deployment.store)
+    assert newest is not None
+    spoil(copied, newest.version)
+    done = run("similar", "oak-chair", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["index_version"] != newest.version
+    assert "is skipped" in " ".join(report["problems"])
+    # The batch that only the damaged version had is searched beside the older one.
+    assert {"coffee-cup", "box", "white-chair", "bootie", "umbrella"} == {
+        entry["product_id"] for entry in report["similar"]
+    }
+
+
+def test_when_every_index_is_damaged_it_says_so(stocked: Shop, copied: Path) -> None:
+    for folder in (copied / "index").iterdir():
+        if (folder / "index.ann").exists():
+            spoil(copied, folder.name)
+    assert "No index version can be used" in refusal("similar", "oak-chair")
+
+
+def test_publishing_again_repairs_a_damaged_index(stocked: Shop, copied: Path) -> None:
+    newest = current(stocked.deployment.store)
+    assert newest is not None
+    spoil(copied, newest.version)
+    done = run("add", stocked.folder / "spring.csv", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["total"] == {"fetched": 0, "detected": 0, "embedded": 0, "reused": 3}
+    assert (report["published"]["built"], report["published"]["version"]) == (True, newest.version)
+    assert shop_status(stocked.deployment, 0)["index"]["version"] == newest.version

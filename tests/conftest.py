@@ -1,0 +1,40 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+
+from support.fault_server import FaultServer
+from support.shops import Shop, opened_shop
+
+PICTURES = Path(__file__).parent / "data" / "pictures"
+
+
+@pytest.fixture(scope="session")
+def product_pictures() -> dict[str, bytes]:
+    """The bytes of twelve product pictures, by name."""
+    return {file.stem: file.read_bytes() for file in sorted(PICTURES.glob("*.png"))}
+
+
+@pytest.fixture(scope="session")
+def bundled_models() -> None:
+    """The bundled models are there; `make models` has brought them already."""
+    from vetrina.models import fetch_bundled
+
+    fetch_bundled(lambda line: None)
+
+
+@pytest.fixture
+def server(product_pictures: dict[str, bytes]) -> Iterator[FaultServer]:
+    """Serves /<name>.png for each product picture."""
+    with FaultServer({f"/{name}.png": data for name, data in product_pictures.items()}) as server:
+        yield server
+
+
+@pytest.fixture
+def shop(tmp_path: Path, bundled_models: None) -> Iterator[Shop]:
+    """An empty shop of its own."""
+    with opened_shop(tmp_path / "shop") as shop:
+        yield shop

@@ -1,0 +1,49 @@
+"""What Dagster loads, and what must not be loaded with it."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from orchestration.definitions import build_defs
+from vetrina.errors import SettingError
+
+
+def _loaded_by(code: str) -> set[str]:
+    """Top-level modules that a fresh Python has after running some code."""
+    code += "\nimport sys; print('MODULES', *sorted({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.rsplit("MODULES", 1)[1].split())
+
+
+def test_the_definitions_can_be_loaded() -> None:
+    dg.Definitions.validate_loadable(build_defs())
+
+
+def test_loading_the_definitions_does_not_import_tensorflow() -> None:
+    loaded = _loaded_by("import orchestration.definitions")
+    assert "dagster" in loaded
+    assert not {"tensorflow", "keras", "ai_edge_litert"} & loaded
+
+
+def test_the_help_imports_neither_tensorflow_nor_dagster() -> None:
+    loaded = _loaded_by(
+        "import sys\nfrom orchestration import cli\nsys.argv = ['vetrina', '--help']\n"
+        "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code"
+    )
+    assert "typer" in loaded
+    assert not {"tensorflow", "keras", "ai_edge_litert", "dagster"} & loaded
+
+
+def test_everything_of_a_batch_is_partitioned_and_the_index_is_not() -> None:
+    graph = build_defs().resolve_asset_graph()
+    partitioned = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).is_partitioned}
+    assert partitioned == {"catalog", "raw_images", "crops", "label_table", "embeddings"}
+    every = {key.to_user_string() for key in graph.get_all_asset_keys()}
+    assert every - partitioned == {"similarity_index", "similar_products"}
+
+
+def test_a_setting_that_cannot_be_used_is_refused() -> None:
+    with pytest.raises(SettingError, match="VETRINA_EXECUTOR is 'threads'"):
+        build_defs(executor="threads")

@@ -1,0 +1,106 @@
+"""Runs of the command line as the Dagster UI sees them, and what a killed one leaves behind."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.partitions import catalog_batch
+from orchestration.definitions import BATCH_JOB, build_defs
+from orchestration.home import PID_TAG, end_dead_runs, make_home, process_name
+from support.fault_server import FaultServer
+from support.shops import Shop, rows_of
+
+
+@pytest.fixture
+def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dg.DagsterInstance:
+    make_home(tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    return dg.DagsterInstance.get()
+
+
+def _materializations(instance: dg.DagsterInstance, run_id: str) -> dict[str, Mapping[str, dg.MetadataValue]]:
+    events = (event.asset_materialization for event in instance.all_logs(run_id))
+    return {event.asset_key.to_user_string(): event.metadata for event in events if event is not None}
+
+
+def test_a_catalog_becomes_a_partition_and_two_runs_with_counts_and_previews(shop: Shop, server: FaultServer) -> None:
+    report = shop.add(shop.catalog("spring", rows_of(server, ["oak-chair", "white-chair", "bootie"])))
+    (batch,) = report["batches"]
+    instance = dg.DagsterInstance.get()
+    assert instance.get_dynamic_partitions(str(catalog_batch.name)) == [batch["batch"]]
+    for run_id in (batch["run_id"], report["published"]["run_id"]):
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        assert run.status == dg.DagsterRunStatus.SUCCESS
+
+    made = _materializations(instance, batch["run_id"]) | _materializations(instance, report["published"]["run_id"])
+    counts = {
+        ("catalog", "rows"): 3,
+        ("catalog", "accepted"): 3,
+        ("raw_images", "fetched"): 3,
+        ("raw_images", "failed"): 0,
+        ("crops", "detected"): 3,
+        ("label_table", "products"): 3,
+        ("embeddings", "products"): 3,
+        ("similarity_index", "products"): 3,
+        ("similar_products", "dagster/row_count"): 6,
+    }
+    assert {(asset, name): made[asset][name].value for asset, name in counts} == counts
+    for asset in ("raw_images", "crops"):
+        assert str(made[asset]["samples"].value).startswith("![sample](data:image/jpeg;base64,/9j/")
+
+
+def _started_run(instance: dg.DagsterInstance, tag: str | None) -> dg.DagsterRun:
+    return instance.create_run_for_job(
+        build_defs().resolve_job_def(BATCH_JOB),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={} if tag is None else {PID_TAG: tag},
+    )
+
+
+def _slots(instance: dg.DagsterInstance) -> int:
+    return instance.event_log_storage.get_concurrency_info("gpu").active_slot_count
+
+
+def test_a_run_whose_process_is_gone_is_ended_and_its_pool_place_freed(instance: dg.DagsterInstance) -> None:
+    gone = subprocess.run(
+        [sys.executable, "-c", "from orchestration.home import process_name; print(process_name())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    dead = _started_run(instance, gone)
+    instance.event_log_storage.initialize_concurrency_limit_to_default("gpu")
+    claim = instance.event_log_storage.claim_concurrency_slot("gpu", dead.run_id, "crops_and_labels")
+    assert claim.is_claimed
+    assert _slots(instance) == 1
+    end_dead_runs(instance)
+    ended = instance.get_run_by_id(dead.run_id)
+    assert ended is not None
+    assert ended.status == dg.DagsterRunStatus.FAILURE
+    assert _slots(instance) == 0
+
+
+def test_runs_of_another_boot_are_ended_whatever_has_their_number_now(instance: dg.DagsterInstance) -> None:
+    _, pid, start = process_name().split(":")
+    dead = _started_run(instance, f"00000000-0000-0000-0000-000000000000:{pid}:{start}")
+    end_dead_runs(instance)
+    ended = instance.get_run_by_id(dead.run_id)
+    assert ended is not None
+    assert ended.status == dg.DagsterRunStatus.FAILURE
+
+
+@pytest.mark.parametrize("tag", [process_name(), None], ids=["of a living process", "started from the UI"])
+def test_other_runs_are_left_alone(instance: dg.DagsterInstance, tag: str | None) -> None:
+    run = _started_run(instance, tag)
+    instance.event_log_storage.initialize_concurrency_limit_to_default("gpu")
+    instance.event_log_storage.claim_concurrency_slot("gpu", run.run_id, "embeddings")
+    end_dead_runs(instance)
+    left = instance.get_run_by_id(run.run_id)
+    assert left is not None
+    assert left.status == dg.DagsterRunStatus.STARTED
+    assert _slots(instance) == 1
