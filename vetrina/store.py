@@ -63,7 +63,11 @@ class Store:
 
     def read(self, path: str) -> bytes:
         """The whole file. Raises FileNotFoundError when there is none."""
-        return cast(bytes, self._fs.cat_file(self._full(path)))
+        full = self._full(path)
+        if self.is_local:
+            with open(full, "rb") as handle:  # noqa: PTH123 - a third of the time of what goes around it
+                return handle.read()
+        return cast(bytes, self._fs.cat_file(full))
 
     def read_json(self, path: str) -> Any:
         """The file parsed as JSON. Raises FileNotFoundError; StoreError when it is not JSON."""
@@ -74,7 +78,8 @@ class Store:
 
     def exists(self, path: str) -> bool:
         """Whether there is a file at `path`."""
-        return bool(self._fs.exists(self._full(path)))
+        full = self._full(path)
+        return os.path.exists(full) if self.is_local else bool(self._fs.exists(full))  # noqa: PTH110
 
     def open(self, path: str) -> IO[bytes]:
         """The file opened for reading at any position. Raises FileNotFoundError."""
@@ -112,19 +117,23 @@ class Store:
     @contextlib.contextmanager
     def _aside(self, path: str, *, durable: bool = True) -> Iterator[Path]:
         target = Path(self._full(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{uuid.uuid4().hex}.part")
+        published = False
         try:
             yield temporary
             if durable:
                 _flush(temporary)
             temporary.replace(target)
+            published = True
             if durable:
                 _flush(target.parent)
         except OSError as error:
             raise StoreError(f"{path} cannot be written in {self.root}: {error.strerror or error}") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            if not published:
+                temporary.unlink(missing_ok=True)
 
     def create(self, path: str, data: bytes) -> bool:
         """Put `data` at `path` only if nothing is there; False when someone else was first."""

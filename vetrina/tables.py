@@ -92,7 +92,14 @@ class TableWriter:
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> TableWriter:
-        self._parquet = pq.ParquetWriter(self._publishing.__enter__(), self._schema, compression="zstd")
+        # Vectors hardly repeat and hardly shrink; trying costs more than writing them.
+        plain = [field.name for field in self._schema if not pa.types.is_fixed_size_list(field.type)]
+        self._parquet = pq.ParquetWriter(
+            self._publishing.__enter__(),
+            self._schema,
+            compression="zstd" if len(plain) == len(self._schema) else "none",
+            use_dictionary=plain,
+        )
         return self
 
     def add(self, row: dict[str, Any]) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-
-from orchestration.answers import shop_status
 from support.fault_server import FaultServer
 from support.hostile import tiny_png
 from support.shops import Shop, opened_shop, rows_of
+
+from orchestration.answers import shop_status
 from vetrina.index.versions import current
 
 VETRINA = str(Path(sys.executable).with_name("vetrina"))
@@ -42,12 +42,12 @@ def stocked(
 ) -> Iterator[Shop]:
     """A shop of six products with two index versions and some bad rows."""
     folder = tmp_path_factory.mktemp("command-line")
-    with FaultServer({f"/{name}.png": data for name, data in product_pictures.items()}) as server:
-        with opened_shop(folder) as shop:
-            shop.add(shop.catalog("spring", rows_of(server, ["oak-chair", "coffee-cup", "box"])))
-            rows = rows_of(server, ["white-chair", "bootie", "umbrella", "no-such-picture"], name="new")
-            shop.add(shop.catalog("summer", [*rows, {"id": "", "url": "x"}]))
-            yield shop
+    pictures = {f"/{name}.png": data for name, data in product_pictures.items()}
+    with FaultServer(pictures) as server, opened_shop(folder) as shop:
+        shop.add(shop.catalog("spring", rows_of(server, ["oak-chair", "coffee-cup", "box"])))
+        rows = rows_of(server, ["white-chair", "bootie", "umbrella", "no-such-picture"], name="new")
+        shop.add(shop.catalog("summer", [*rows, {"id": "", "url": "x"}]))
+        yield shop
 
 
 def test_a_catalog_that_is_missing(shop: Shop) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import dagster as dg
 import pytest
 from PIL import Image, ImageOps
-
-from orchestration.home import PID_TAG
 from support.fault_server import Fault, FaultServer, Handler
 from support.shops import Shop, opened_shop
+
+from orchestration.home import PID_TAG
 
 PRODUCTS = 30
 AT_ONCE = 2

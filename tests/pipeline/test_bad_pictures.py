@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from support import fault_server as faults
 from support.fault_server import Fault, FaultServer
 from support.hostile import many_scans, png_bomb, tiny_png, truncated_jpeg
 from support.shops import Shop, opened_shop
+
 from vetrina.catalog.batches import find_batch
 
 GOOD = ["oak-chair", "white-chair", "coffee-cup", "box", "umbrella", "bootie"]
@@ -158,7 +158,11 @@ def test_retry_asks_for_the_failed_ones_only_and_takes_them_in(story: Story) -> 
     assert story.server.counts - before == Counter(f"/{name}.png" for name in WRONG)
     assert report["total"]["fetched"] == len(WRONG)
     assert set(story.shop.similar("oak-chair")) == {*GOOD, *WRONG} - {"oak-chair"}
-    assert set(story.shop.states().values()) == {"rejected: missing-id", "rejected: missing-picture", "superseded: duplicate-id"}
+    assert set(story.shop.states().values()) == {
+        "rejected: missing-id",
+        "rejected: missing-picture",
+        "superseded: duplicate-id",
+    }
 
 
 def _problems(story: Story) -> list[dict[str, Any]]:

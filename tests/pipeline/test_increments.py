@@ -1,10 +1,10 @@
 """What each later batch costs, and what can be found between its run and the next publication."""
 
 import pytest
-
 from support.fault_server import FaultServer, etag_of, status
 from support.hostile import blank_png
 from support.shops import NOTHING, Shop, cost, rows_of
+
 from vetrina.errors import NotFound, SettingError
 
 FIRST = ["oak-chair", "white-chair", "coffee-cup", "box"]

@@ -33,7 +33,8 @@ def test_content_that_returns_is_a_new_batch(shop: Shop, server: FaultServer) ->
 
 def test_a_snapshot_removes_what_it_lacks_of_its_own_catalog_only(shop: Shop, server: FaultServer) -> None:
     spring, summer = ["oak-chair", "box", "umbrella"], ["bootie", "slippers"]
-    shop.add(shop.catalog("spring", rows_of(server, spring)), shop.catalog("summer", rows_of(server, summer)))
+    shop.work(shop.register(shop.catalog("spring", rows_of(server, spring))))
+    shop.work(shop.register(shop.catalog("summer", rows_of(server, summer))))
     report = shop.add(shop.catalog("spring", rows_of(server, ["oak-chair", "teddy-bear"])), snapshot=True)
     (batch,) = report["batches"]
     assert batch["states"].get("unchanged") == 1
@@ -46,9 +47,10 @@ def test_a_snapshot_removes_what_it_lacks_of_its_own_catalog_only(shop: Shop, se
 def test_a_product_that_another_catalog_took_over_outlives_the_first_ones_snapshot(
     shop: Shop, server: FaultServer
 ) -> None:
-    shop.add(shop.catalog("spring", rows_of(server, ["oak-chair", "box"])))
-    shop.add(shop.catalog("summer", rows_of(server, ["box"], price="9")))
-    shop.add(shop.catalog("spring", rows_of(server, ["oak-chair"])), snapshot=True)
+    shop.work(shop.register(shop.catalog("spring", rows_of(server, ["oak-chair", "box"]))))
+    shop.work(shop.register(shop.catalog("summer", rows_of(server, ["box"], price="9"))))
+    shop.work(shop.register(shop.catalog("spring", rows_of(server, ["oak-chair"])), "snapshot"))
+    shop.publish()
     assert shop.similar("oak-chair") == ["box"]
 
 

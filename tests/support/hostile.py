@@ -20,7 +20,7 @@ def truncated_jpeg(picture: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-def many_scans(picture: bytes, scans: int = 500) -> bytes:
+def many_scans(picture: bytes, scans: int = 200) -> bytes:
     """A progressive JPEG whose last scan is repeated; each scan costs a decoder a pass over the whole picture."""
     data = jpeg(picture, progressive=True)
     last = data.rindex(b"\xff\xda")

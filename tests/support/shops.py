@@ -1,8 +1,8 @@
 """A shop of its own for a test: store, Dagster home and catalogs in one folder, worked in this process.
 
-    with opened_shop(tmp_path) as shop:
-        shop.add(shop.catalog("spring", [{"id": "1", "url": server.url("/box.png")}]))
-        assert shop.similar("1") == []
+with opened_shop(tmp_path) as shop:
+    shop.add(shop.catalog("spring", [{"id": "1", "url": server.url("/box.png")}]))
+    assert shop.similar("1") == []
 """
 
 import csv

@@ -140,8 +140,9 @@ class _Labelling:
             return sha256, decoded
         if detections is None:
             assert decoded is not None
-            detections = self._detector.detect(decoded.pixels)
-            write_json_memo(self._store, self._memos, sha256, _to_json(detections))
+            memo = _to_json(self._detector.detect(decoded.pixels))
+            write_json_memo(self._store, self._memos, sha256, memo)
+            detections = _from_json(memo)  # rounded, as a later run reads it: both must label alike
             with self._counting:
                 self._report.detected += 1
         else:

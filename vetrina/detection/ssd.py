@@ -60,8 +60,10 @@ def ssd_anchors() -> np.ndarray:
     return np.concatenate(layers).astype(np.float32)
 
 
-def preprocess(pixels: np.ndarray) -> np.ndarray:
+def preprocess(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """The picture as the model wants it: float32 [1, 300, 300, 3] in [-1, 1], stretched to the square.
+
+    Written into `out` where it is given: a megabyte of fresh memory costs more than the arithmetic.
 
     Area averaging when both sides shrink (no aliasing), linear otherwise: on the sample shop linear, cubic and
     Lanczos name 120, 119 and 117 of 139 products rightly, nearest 117 with a tenth fewer detections.
@@ -72,7 +74,7 @@ def preprocess(pixels: np.ndarray) -> np.ndarray:
     resized = cv2.resize(
         np.ascontiguousarray(pixels), (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     )
-    scaled: np.ndarray = cv2.LUT(resized, _RANGE)
+    scaled: np.ndarray = cv2.LUT(resized, _RANGE, dst=None if out is None else out[0])
     return scaled[None]
 
 
@@ -91,8 +93,8 @@ def decode(encodings: np.ndarray, logits: np.ndarray, anchors: np.ndarray) -> tu
         boxes float32 [n, 4] within 0..1, scores float32 [n] descending, classes int64 [n] (columns of logits).
     """
     # Thresholding the logits first leaves a handful of rows for exp and sigmoid.
-    anchor, column = np.nonzero(logits[:, 1:] >= math.log(KEEP_SCORE / (1 - KEEP_SCORE)))
-    column = column + 1
+    anchor, column = np.divmod(np.flatnonzero(logits >= math.log(KEEP_SCORE / (1 - KEEP_SCORE))), logits.shape[1])
+    anchor, column = anchor[column > 0], column[column > 0]
     scores = 1 / (1 + np.exp(-logits[anchor, column]))
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
     anchor, column, scores = anchor[order], column[order], scores[order]
@@ -132,16 +134,16 @@ class OpenImagesSsd:
 
     def detect(self, pixels: np.ndarray) -> Detections:
         """Detect in one uint8 [h, w, 3] RGB picture: at most 100 boxes of score 0.05 or more."""
-        with self._interpreters.borrow() as (interpreter, input_index, boxes_index, logits_index):
-            interpreter.set_tensor(input_index, preprocess(pixels))
+        with self._interpreters.borrow() as (interpreter, input_index, boxes_index, logits_index, room):
+            interpreter.set_tensor(input_index, preprocess(pixels, room))
             interpreter.invoke()
             encodings, logits = interpreter.get_tensor(boxes_index)[0], interpreter.get_tensor(logits_index)[0]
         boxes, scores, columns = decode(encodings, logits, self._anchors)
         return Detections(boxes, scores, tuple(self._labels[c] for c in columns))
 
 
-def _open_interpreter(model: bytes, classes: int) -> tuple[Any, int, int, int]:
-    """A one-thread LiteRT interpreter and the indices of its input, box and class tensors."""
+def _open_interpreter(model: bytes, classes: int) -> tuple[Any, int, int, int, np.ndarray]:
+    """A one-thread LiteRT interpreter, the indices of its input, box and class tensors, and room for an input."""
     # LiteRT is imported on use, so that naming a detector stays cheap.
     from ai_edge_litert.interpreter import Interpreter
 
@@ -152,4 +154,4 @@ def _open_interpreter(model: bytes, classes: int) -> tuple[Any, int, int, int]:
     boxes_index, logits_index = outputs.get((1, ANCHORS, 4)), outputs.get((1, ANCHORS, classes))
     if [tuple(d["shape"]) for d in inputs] != [(1, SIDE, SIDE, 3)] or boxes_index is None or logits_index is None:
         raise ModelError(f"The detector {DEFAULT_DETECTOR} has unexpected inputs or outputs")
-    return interpreter, inputs[0]["index"], boxes_index, logits_index
+    return interpreter, inputs[0]["index"], boxes_index, logits_index, np.empty((1, SIDE, SIDE, 3), np.float32)
