@@ -93,7 +93,7 @@ class TableWriter:
 
     def __enter__(self) -> TableWriter:
         # Vectors hardly repeat and hardly shrink; trying costs more than writing them.
-        plain = [field.name for field in self._schema if not pa.types.is_fixed_size_list(field.type)]
+        plain: Any = [field.name for field in self._schema if not pa.types.is_fixed_size_list(field.type)]
         self._parquet = pq.ParquetWriter(
             self._publishing.__enter__(),
             self._schema,
