@@ -1,6 +1,6 @@
 """Detection and embedding against the two bare models on the same pictures, and the memory of a batch.
 
-    python bench/throughput.py [--pictures 820] [--repeat 3]
+    python bench/throughput.py [--pictures 820] [--repeat 3] [--memory]
 
 The pipeline's time holds everything after the fetch: decoding (twice, in processes of their own), preprocessing,
 boxes, crops, memos, tables. The bare models' time holds nothing but `invoke` on tensors that lie ready, on as many
@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from orchestration.sample_shop import get_sample_shop
+from resources.configured import detector_of, extractor_of
 from resources.models import DetectorResource, ExtractorResource
 from vetrina.catalog.batches import Batch, register_batch
 from vetrina.catalog.shop import catalogue_batch
@@ -162,18 +163,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=int, default=820)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--memory", action="store_true", help="only the memory, not the bare models")
     options = parser.parse_args()
     settings = Settings()
-    models = Models(
-        DetectorResource(
-            handle=settings.detector,
-            classes=settings.classes,
-            min_score=settings.min_score,
-            max_boxes=settings.max_boxes,
-            min_box=settings.min_box,
-        ),
-        ExtractorResource(handle=settings.extractor),
-    )
+    models = Models(detector_of(settings), extractor_of(settings))
     workers = settings.worker_count
     blank = np.full((300, 300, 3), 200, np.uint8)
     together = threading.Barrier(workers)
@@ -203,7 +196,7 @@ def main() -> None:
 
             memory = max(memory, peak_while(run), peak_while(work))
             seconds, pictures, crops = found[0]
-            alone = bare(models, pictures, crops, workers)
+            alone = 0.0 if options.memory else bare(models, pictures, crops, workers)
             shares.append(alone / seconds)
             print(
                 f"{pictures} pictures, {crops} crops: pipeline {seconds:.1f} s ({pictures / seconds:.1f}/s), "

@@ -10,10 +10,7 @@ from assets.embeddings import embeddings
 from assets.raw_images import raw_images
 from assets.similar_products import similar_products
 from assets.similarity_index import similarity_index
-from resources.index import IndexResource
-from resources.models import DetectorResource, ExtractorResource
-from resources.pictures import DecoderResource, FetcherResource
-from resources.storage import StoreResource
+from resources.configured import resources_of
 from vetrina.errors import SettingError
 from vetrina.settings import Settings
 
@@ -47,36 +44,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
                 description="The index over all finished batches, and the table of similar products.",
             ),
         ],
-        resources={
-            "store": StoreResource(root=settings.store),
-            "fetcher": FetcherResource(
-                concurrency=settings.fetch_concurrency,
-                per_host=settings.fetch_per_host,
-                attempts=settings.fetch_attempts,
-                deadline=settings.fetch_deadline,
-                max_bytes=settings.max_picture_bytes,
-                allow_private=settings.allow_private,
-            ),
-            "decoder": DecoderResource(
-                workers=settings.worker_count, max_pixels=settings.max_pixels, min_side=settings.min_side
-            ),
-            "detector": DetectorResource(
-                handle=settings.detector,
-                classes=settings.classes,
-                min_score=settings.min_score,
-                max_boxes=settings.max_boxes,
-                min_box=settings.min_box,
-            ),
-            "extractor": ExtractorResource(handle=settings.extractor),
-            "index": IndexResource(
-                projection_dims=settings.projection_dims,
-                trees=settings.trees,
-                search_k=settings.search_k,
-                recall_target=settings.recall_target,
-                neighbours=settings.neighbours,
-                same_class=settings.same_class,
-            ),
-        },
+        resources=resources_of(settings),
         executor=_executor(settings.executor),
     )
 

@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+from resources.configured import detector_of, extractor_of
 from resources.models import DetectorResource, ExtractorResource
 from vetrina.coverage import CoverageReader
 from vetrina.index.sources import index_sources
@@ -25,19 +26,12 @@ class Deployment:
     @cached_property
     def detector(self) -> DetectorResource:
         """The detector and its selection."""
-        settings = self.settings
-        return DetectorResource(
-            handle=settings.detector,
-            classes=settings.classes,
-            min_score=settings.min_score,
-            max_boxes=settings.max_boxes,
-            min_box=settings.min_box,
-        )
+        return detector_of(self.settings)
 
     @cached_property
     def extractor(self) -> ExtractorResource:
         """The extractor."""
-        return ExtractorResource(handle=self.settings.extractor)
+        return extractor_of(self.settings)
 
     def window(self) -> ShopWindow:
         """The shop window. Raises NotFound, IndexDamaged, ModelError."""

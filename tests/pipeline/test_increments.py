@@ -141,6 +141,18 @@ def test_another_score_threshold_needs_no_new_detection(shop: Shop, server: Faul
     assert set(shop.similar("box")) == set(FIRST) - {"box"}
 
 
+def test_a_catalog_added_under_other_settings_keeps_the_products_of_older_batches(
+    shop: Shop, server: FaultServer
+) -> None:
+    shop.add(shop.catalog("spring", rows_of(server, FIRST)))
+    shop.set(MIN_SCORE=0.99)
+    report = shop.add(shop.catalog("summer", rows_of(server, SECOND)))
+    assert report["total"]["detected"] == len(SECOND)
+    assert set(shop.similar("box")) == {*FIRST, *SECOND} - {"box"}
+    assert sum(shop.deployment.coverage().shop().states.values()) == len(FIRST) + len(SECOND)
+    assert "pending" not in shop.deployment.coverage().shop().states
+
+
 def test_an_unknown_class_in_the_settings_is_refused_by_name(shop: Shop, server: FaultServer) -> None:
     batch = shop.register(shop.catalog("spring", rows_of(server, FIRST)))
     shop.set(CLASSES="Chair, Cofee cup")
