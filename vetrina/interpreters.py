@@ -11,12 +11,12 @@ class InterpreterPool(Generic[T]):
     """As many interpreters as are in use at the same time, opened when they are first needed.
 
     Args:
-        open_one: opens an interpreter. Called once here, so that a wrong model is an error on opening.
+        open_one: opens an interpreter. Not called before one is needed: naming a model must stay cheap.
     """
 
     def __init__(self, open_one: Callable[[], T]) -> None:
         self._open = open_one
-        self._free = [open_one()]  # append and pop of a list are atomic
+        self._free: list[T] = []  # append and pop of a list are atomic
 
     @contextmanager
     def borrow(self) -> Iterator[T]:
