@@ -64,6 +64,8 @@ def intake(report: dict[str, Any]) -> None:
         _problems(entry["problems"], entry["reasons"])
     for failure in report["failed"]:
         _out.print(f"[red]failed[/red] {escape(failure['catalog'])}: {escape(failure['error'])}")
+    if not report["batches"]:
+        return  # what a failed run had done already is kept, and counted by the run that goes on from it
     total = report["total"]
     _out.print(
         f"{total['fetched']} fetched, {total['detected']} detected, {total['embedded']} embedded, "

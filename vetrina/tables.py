@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -88,17 +89,20 @@ class TableWriter:
     def __init__(self, store: Store, path: str, schema: pa.Schema, metadata: Mapping[str, Any] | None = None) -> None:
         notes = {f"vetrina.{key}": json.dumps(value) for key, value in (metadata or {}).items()}
         self._schema = schema.with_metadata(notes) if notes else schema
-        self._publishing = store.writing(path)
+        self._file = store.writing(path)
+        self._open = ExitStack()
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> TableWriter:
         # Vectors hardly repeat and hardly shrink; trying costs more than writing them.
         plain: Any = [field.name for field in self._schema if not pa.types.is_fixed_size_list(field.type)]
-        self._parquet = pq.ParquetWriter(
-            self._publishing.__enter__(),
-            self._schema,
-            compression="zstd" if len(plain) == len(self._schema) else "none",
-            use_dictionary=plain,
+        self._parquet = self._open.enter_context(
+            pq.ParquetWriter(
+                self._open.enter_context(self._file),
+                self._schema,
+                compression="zstd" if len(plain) == len(self._schema) else "none",
+                use_dictionary=plain,
+            )
         )
         return self
 
@@ -121,10 +125,10 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Whatever fails on the way out, the stack tells the file, which then is not published.
         if error is None:
-            self._flush()
-        self._parquet.close()
-        self._publishing.__exit__(kind, error, trace)
+            self._open.callback(self._flush)
+        self._open.__exit__(kind, error, trace)
 
 
 def write_table(
