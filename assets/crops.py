@@ -66,6 +66,7 @@ def crops_and_labels(
             "reused": report.reused,
             "unreadable": report.unreadable,
             "detector": detector.open().handle,
+            "undetectable_classes": dg.MetadataValue.json(list(detector.undetectable())),
             "samples": strip(islice(stored_jpegs(kept, paths), 8)),
         },
     )

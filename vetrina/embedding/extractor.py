@@ -3,13 +3,12 @@
 Belongs here: the contract every extractor keeps and the list of handles. Not here: any one model.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from vetrina.errors import ModelError
+from vetrina.models import opener_of
 
 DEFAULT_EXTRACTOR = "bundled:efficientnet-lite0"
 
@@ -56,9 +55,4 @@ def open_extractor(handle: str = DEFAULT_EXTRACTOR) -> Extractor:
     Raises:
         ModelError: the handle is unknown, or its weights are missing or altered.
     """
-    opener = _OPENERS.get(handle)
-    if opener is None:
-        near = difflib.get_close_matches(handle, _OPENERS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ModelError(f"Unknown extractor {handle!r}: {hint}Extractors: {', '.join(_OPENERS)}")
-    return opener()
+    return opener_of("extractor", handle, _OPENERS)()
