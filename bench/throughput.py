@@ -1,6 +1,6 @@
 """Detection and embedding against the two bare models on the same pictures, and the memory of a batch.
 
-    python bench/throughput.py [--pictures 820] [--repeat 3] [--memory]
+    python bench/throughput.py [--pictures 820] [--repeat 3] [--memory] [--folder /dev/shm]
 
 The pipeline's time holds everything after the fetch: decoding (twice, in processes of their own), preprocessing,
 boxes, crops, memos, tables. The bare models' time holds nothing but `invoke` on tensors that lie ready, on as many
@@ -163,6 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=int, default=820)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the stores go")
     parser.add_argument("--memory", action="store_true", help="only the memory, not the bare models")
     options = parser.parse_args()
     settings = Settings()
@@ -178,7 +179,7 @@ def main() -> None:
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(load, range(workers)))
-    with tempfile.TemporaryDirectory() as folder, DecoderPool(workers) as decoders:
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder, DecoderPool(workers) as decoders:
         catalog = write_catalog(Path(folder), options.pictures)
         decoders.decode((Path(folder) / "0.png").read_bytes())
         loaded = resident()

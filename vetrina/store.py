@@ -26,6 +26,7 @@ import fsspec
 from vetrina.errors import StoreError
 
 _CHUNK = 1 << 20
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class Store:
@@ -65,8 +66,7 @@ class Store:
         """The whole file. Raises FileNotFoundError when there is none."""
         full = self._full(path)
         if self.is_local:
-            with open(full, "rb") as handle:  # noqa: PTH123 - a third of the time of what goes around it
-                return handle.read()
+            return _read_file(full)
         return cast(bytes, self._fs.cat_file(full))
 
     def read_json(self, path: str) -> Any:
@@ -95,8 +95,11 @@ class Store:
         if not self.is_local:
             self._fs.pipe_file(self._full(path), data)
             return
-        with self._aside(path, durable=durable) as temporary, temporary.open("xb") as handle:
-            handle.write(data)
+        if not durable:
+            self._write_quickly(path, data)
+            return
+        with self._aside(path) as temporary:
+            temporary.write_bytes(data)
 
     def write_json(self, path: str, value: Any, *, durable: bool = True) -> None:
         """Put `value` at `path` as JSON, atomically."""
@@ -114,8 +117,29 @@ class Store:
             yield temporary
             self._fs.put_file(str(temporary), self._full(path))
 
+    def _write_quickly(self, path: str, data: bytes) -> None:
+        """As `_aside`, unflushed and in as few system calls as it takes: memos are many and small."""
+        target = self._full(path)
+        temporary = f"{os.path.dirname(target)}/.{uuid.uuid4().hex}.part"  # noqa: PTH120
+        try:
+            try:
+                handle = os.open(temporary, _CREATE, 0o666)
+            except FileNotFoundError:
+                Path(temporary).parent.mkdir(parents=True, exist_ok=True)
+                handle = os.open(temporary, _CREATE, 0o666)
+            try:
+                left = memoryview(data)
+                while left:
+                    left = left[os.write(handle, left) :]
+            finally:
+                os.close(handle)
+            os.rename(temporary, target)  # noqa: PTH104
+        except OSError as error:
+            Path(temporary).unlink(missing_ok=True)
+            raise StoreError(f"{path} cannot be written in {self.root}: {error.strerror or error}") from error
+
     @contextlib.contextmanager
-    def _aside(self, path: str, *, durable: bool = True) -> Iterator[Path]:
+    def _aside(self, path: str) -> Iterator[Path]:
         target = Path(self._full(path))
         if not target.parent.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,12 +147,10 @@ class Store:
         published = False
         try:
             yield temporary
-            if durable:
-                _flush(temporary)
+            _flush(temporary)
             temporary.replace(target)
             published = True
-            if durable:
-                _flush(target.parent)
+            _flush(target.parent)
         except OSError as error:
             raise StoreError(f"{path} cannot be written in {self.root}: {error.strerror or error}") from error
         finally:
@@ -240,6 +262,22 @@ def sha256_of(file: Path) -> str:
 def blob_path(sha256: str) -> str:
     """Where a picture's bytes lie."""
     return f"blobs/{sha256[:2]}/{sha256}"
+
+
+def _read_file(path: str) -> bytes:
+    """A whole file; `open` and its buffers ask the system twice as often, which is what small files cost."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        size = os.fstat(handle).st_size
+        while part := os.read(handle, max(size, 1)):
+            parts.append(part)
+            size -= len(part)
+            if size <= 0:
+                break
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+    finally:
+        os.close(handle)
 
 
 def _flush(path: Path) -> None:

@@ -94,7 +94,7 @@ class TableWriter:
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> TableWriter:
-        # Vectors hardly repeat and hardly shrink; trying costs more than writing them.
+        # Vectors hardly repeat, hardly shrink and have no useful extremes; trying costs more than writing them.
         plain: Any = [field.name for field in self._schema if not pa.types.is_fixed_size_list(field.type)]
         self._parquet = self._open.enter_context(
             pq.ParquetWriter(
@@ -102,6 +102,7 @@ class TableWriter:
                 self._schema,
                 compression="zstd" if len(plain) == len(self._schema) else "none",
                 use_dictionary=plain,
+                write_statistics=plain,
             )
         )
         return self

@@ -1,7 +1,7 @@
 """Vectors: every crop of a batch through the extractor, once, into the batch's embeddings.
 
 A vector is made from the picture as decoded, cut by the crop's box, in this and every other path, and remembered
-by (crop, extractor): the same pixels never pass the network twice.
+by (crop, extractor): the same pixels never pass the network twice. One memo holds the crops of a picture.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ class _Embedding:
         self._store = store
         self._extractor = extractor
         self._memos = f"vectors/{extractor.fingerprint}"
+        self._entry = np.dtype([("crop", np.uint8, 16), ("vector", np.float32, extractor.dims)])
         self._report = report
         self._counting = threading.Lock()
 
@@ -128,10 +129,10 @@ class _Embedding:
         for sha256, crops in by_picture:
             known: dict[str, np.ndarray] = {}
             missing: dict[str, tuple[float, ...]] = {}
+            remembered = self._remembered(sha256)
             for row in crops:
-                memo = read_memo(self._store, self._memos, row["crop_id"])
-                if memo is not None:
-                    known[row["crop_id"]] = np.frombuffer(memo, np.float32)
+                if row["crop_id"] in remembered:
+                    known[row["crop_id"]] = remembered[row["crop_id"]]
                 else:
                     missing[row["crop_id"]] = tuple(row[side] for side in ("ymin", "xmin", "ymax", "xmax"))
             if missing:
@@ -140,6 +141,20 @@ class _Embedding:
                 yield sha256, known, missing, None
         for sha256, decoded in decoders.decode_all((sha256, self._loader(sha256)) for sha256 in waiting):
             yield sha256, *waiting[sha256], decoded
+
+    def _remembered(self, sha256: str) -> dict[str, np.ndarray]:
+        """The vectors of the picture's crops that were made before, by crop id."""
+        memo = read_memo(self._store, self._memos, sha256) or b""
+        entries = np.frombuffer(memo, self._entry)
+        return {entry["crop"].tobytes().hex(): entry["vector"] for entry in entries}
+
+    def _remember(self, sha256: str, made: dict[str, np.ndarray]) -> None:
+        """Add to the picture's memo; of two writers at the same time one may be forgotten, and is made again."""
+        vectors = self._remembered(sha256) | made
+        entries = np.empty(len(vectors), self._entry)
+        entries["crop"] = [np.frombuffer(bytes.fromhex(crop), np.uint8) for crop in vectors]
+        entries["vector"] = list(vectors.values())
+        write_memo(self._store, self._memos, sha256, entries.tobytes())
 
     def _loader(self, sha256: str) -> Callable[[], bytes]:
         return lambda: self._store.read(blob_path(sha256))
@@ -153,8 +168,7 @@ class _Embedding:
         if decoded is not None:
             vectors = self._extractor.embed([cut(decoded.pixels, box) for box in missing.values()])
             made = dict(zip(missing, vectors, strict=True))
-            for crop, vector in made.items():
-                write_memo(self._store, self._memos, crop, vector.tobytes())
+            self._remember(sha256, made)
         with self._counting:
             self._report.embedded += len(made)
             self._report.reused += len(known)
