@@ -3,6 +3,8 @@
 A box is ymin, xmin, ymax, xmax in any one unit; arrays are float32 or float64 [n, 4].
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -40,5 +42,6 @@ def suppress(boxes: np.ndarray, groups: np.ndarray, max_iou: float, limit: int) 
         return np.zeros(0, np.int64)
     corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).astype(np.float64)
     falling = np.linspace(1, 0.5, len(boxes), dtype=np.float32)  # OpenCV sorts by score; ours are sorted
-    kept = cv2.dnn.NMSBoxesBatched(corner_and_size, falling, groups.astype(np.int32), 0.0, max_iou)
+    suppress_batched: Any = cv2.dnn.NMSBoxesBatched  # its stub asks for lists; arrays spare a Python number each
+    kept = suppress_batched(corner_and_size, falling, groups.astype(np.int32), 0.0, max_iou)
     return np.sort(np.asarray(kept, np.int64))[:limit]
