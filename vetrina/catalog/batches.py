@@ -153,7 +153,7 @@ _RECORDS: dict[tuple[str, str], Batch] = {}
 
 
 def _read_record(store: Store, path: str) -> Batch:
-    known = _RECORDS.get((store.root, path))
+    known = _RECORDS.get((store.identity, path))
     if known is None:
         values = store.read_json(path)
         for name in ("id_columns", "picture_columns"):
