@@ -158,7 +158,7 @@ def _read_record(store: Store, path: str) -> Batch:
         values = store.read_json(path)
         for name in ("id_columns", "picture_columns"):
             values[name] = tuple(values[name])
-        known = _RECORDS[store.root, path] = Batch(**values)
+        known = _RECORDS[store.identity, path] = Batch(**values)
     return known
 
 

@@ -79,7 +79,7 @@ def catalogue_batch(store: Store, batch: Batch) -> CatalogReport:
 def read_report(store: Store, batch: Batch) -> CatalogReport | None:
     """The batch's catalog report; None while it was not catalogued."""
     try:
-        return CatalogReport(**store.read_json(batch.path("catalog.json")))
+        return CatalogReport(**store.read_json(batch.path("catalog.json"), unchanging=True))
     except FileNotFoundError:
         return None
 

@@ -44,8 +44,11 @@ class Files(Protocol):
     def open(self, path: str, *, unchanging: bool) -> IO[bytes]:
         """See `Store.open`."""
 
-    def write(self, path: str, data: bytes, *, durable: bool) -> None:
+    def write(self, path: str, data: bytes, *, durable: bool, unchanging: bool = False) -> None:
         """See `Store.write`."""
+
+    def keep(self, path: str, data: bytes) -> None:
+        """See `Store.keep`."""
 
     def writing(self, path: str) -> AbstractContextManager[Path]:
         """See `Store.writing`."""

@@ -49,13 +49,18 @@ class LocalFiles:
         """See `Store.open`."""
         return open(self._full(path), "rb")  # noqa: PTH123
 
-    def write(self, path: str, data: bytes, *, durable: bool) -> None:
+    def write(self, path: str, data: bytes, *, durable: bool, unchanging: bool = False) -> None:
         """See `Store.write`."""
         if not durable:
             self._write_quickly(path, data)
             return
         with self.writing(path) as temporary:
             temporary.write_bytes(data)
+
+    def keep(self, path: str, data: bytes) -> None:
+        """See `Store.keep`."""
+        if self.size(path) is None:
+            self.write(path, data, durable=True)
 
     def _write_quickly(self, path: str, data: bytes) -> None:
         """As `writing`, unflushed and in as few system calls as it takes: memos are many and small."""

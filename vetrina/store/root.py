@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from vetrina.errors import StoreError
-from vetrina.parallel import ordered_map
+from vetrina.parallel import Behind, ordered_map
 from vetrina.store.cache import FileCache
 from vetrina.store.files import FileInfo, Files
 from vetrina.store.local import LocalFiles
@@ -77,14 +77,19 @@ class Store:
         """The file opened for reading at any position. Raises FileNotFoundError; `unchanging` as for `read`."""
         return self._files.open(_inside(path), unchanging=unchanging)
 
-    def write(self, path: str, data: bytes, *, durable: bool = True) -> None:
+    def write(self, path: str, data: bytes, *, durable: bool = True, unchanging: bool = False) -> None:
         """Put `data` at `path`, replacing what was there, atomically.
 
         Args:
             durable: flush to the disk before renaming. Leave it out only for what can be made again and is
                 checked when read.
+            unchanging: nothing else will ever be there, as for `read`.
         """
-        self._files.write(_inside(path), data, durable=durable)
+        self._files.write(_inside(path), data, durable=durable, unchanging=unchanging)
+
+    def keep(self, path: str, data: bytes) -> None:
+        """Put `data` at `path`, which is named by its content, unless it is there already."""
+        self._files.keep(_inside(path), data)
 
     def write_json(self, path: str, value: Any, *, durable: bool = True) -> None:
         """Put `value` at `path` as JSON, atomically."""
@@ -155,6 +160,10 @@ class Store:
         if self._files.concurrency == 1:
             return map(work, things)
         return ordered_map(work, things, self._files.concurrency)
+
+    def behind(self) -> Behind:
+        """A block in which things are written behind one's back where writing means waiting, else at once."""
+        return Behind(self._files.concurrency)
 
 
 def _inside(path: str) -> str:
