@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -174,9 +175,18 @@ class _Server(ThreadingHTTPServer):
         pass  # connections that a fault broke
 
 
+@cache
+def _moto() -> tuple[str, int]:
+    """Where moto listens, until the process ends: it has one state for all its servers in a process anyway."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    return server.get_host_and_port()
+
+
 @dataclass
 class S3Server:
-    """One moto server and its proxy. A `bucket` is made with it."""
+    """A proxy before an emptied moto server with one `bucket`."""
 
     bucket: str = "shop"
     latency: float = 0.0
@@ -188,26 +198,24 @@ class S3Server:
         self._lock = threading.Lock()
         self.conditional = threading.Lock()
         self.released = threading.Event()
-        logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-        self._moto.start()
-        self.upstream = self._moto.get_host_and_port()
+        self.upstream = _moto()
+        self._tell_moto("POST", "/moto-api/reset")
+        self._tell_moto("PUT", f"/{self.bucket}")
         self._proxy = _Server(("127.0.0.1", 0), _Handler)
         self._proxy.owner = self
         threading.Thread(target=self._proxy.serve_forever, args=(0.05,), daemon=True).start()
-        # moto keeps one state for all its servers in a process.
-        connection = http.client.HTTPConnection(*self.upstream, timeout=30)
-        connection.request("POST", "/moto-api/reset")
-        assert connection.getresponse().status == 200
-        connection.close()
-        self.client.create_bucket(Bucket=self.bucket)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.released.set()
         self._proxy.shutdown()
         self._proxy.server_close()
-        self._moto.stop()
+
+    def _tell_moto(self, method: str, path: str) -> None:
+        connection = http.client.HTTPConnection(*self.upstream, timeout=30)
+        connection.request(method, path, headers={"Content-Length": "0"})
+        assert connection.getresponse().status == 200
+        connection.close()
 
     @property
     def url(self) -> str:

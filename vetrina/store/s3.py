@@ -289,6 +289,11 @@ class S3Files:
         return self._cache.get(sha256, lambda target: self._download(path, sha256, target))
 
     def _download(self, path: str, sha256: str, target: Path) -> None:
+        if self.download(path, target) != sha256:
+            raise FileDamaged(f"{path} in {self._root} is altered: its checksum is not {sha256}")
+
+    def download(self, path: str, target: Path) -> str:
+        """Copy a file of any size into a local one; gives its hex sha256. Raises FileNotFoundError."""
         digest = hashlib.sha256()
         first = self._piece(path, f"0-{PART - 1}")
         with target.open("wb") as handle:
@@ -298,8 +303,7 @@ class S3Files:
             for piece in ordered_map(lambda span: self._same_version(path, *span, first.etag), spans, _PARTS_AT_ONCE):
                 digest.update(piece.data)
                 handle.write(piece.data)
-        if digest.hexdigest() != sha256:
-            raise FileDamaged(f"{path} in {self._root} is altered: its checksum is not {sha256}")
+        return digest.hexdigest()
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -317,6 +321,19 @@ class S3Files:
         modified: datetime = answer["LastModified"]
         now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
         return bytes(answer["Body"]), (now - modified).total_seconds()
+
+
+def copy_object(address: str, target: Path) -> None:
+    """Copy what is at ``s3://bucket/key`` into a local file.
+
+    Raises:
+        FileNotFoundError: there is no such object.
+        StoreError: the address is no object's, or the bucket cannot be used.
+    """
+    folder, _, name = address.rpartition("/")
+    if not name or folder in ("s3:/", "s3:"):
+        raise StoreError(f"{address} names no file; write s3://bucket/file")
+    S3Files(folder, FileCache()).download(name, target)
 
 
 def _nothing(first: int, last: int) -> bytes:

@@ -133,6 +133,7 @@ class Connection:
     async def _persist(self, method: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """One request, again while its failure may pass; the last failure is raised."""
         patience = self.patience
+        await self._fs.set_session()  # reads botocore's description of S3 once: no part of waiting for the server
         until = time.monotonic() + patience.deadline
         for attempt in range(1, patience.attempts + 1):
             left = until - time.monotonic()

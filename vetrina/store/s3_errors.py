@@ -27,6 +27,12 @@ _NO_CREDENTIALS = (
     botocore.TokenRetrievalError,
     botocore.SSOError,
 )
+_BROKEN = (
+    botocore.ConnectionError,
+    botocore.HTTPClientError,
+    botocore.ResponseStreamingError,
+    botocore.IncompleteReadError,
+)
 _RIGHTS = "s3:GetObject, s3:PutObject, s3:DeleteObject, s3:AbortMultipartUpload, s3:ListBucket"
 
 
@@ -62,11 +68,9 @@ def refusal(error: BaseException) -> Refusal:
         answer: dict[str, Any] = client.response
         code = str(answer.get("Error", {}).get("Code", ""))
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        return Refusal(code, status, status >= 500 or code in _BUSY | _CONFLICT)
+        return Refusal(code, status, (status >= 500 and status != 501) or code in _BUSY | _CONFLICT)
     # What has no answer is a connection that failed, unless it never got so far.
-    never = isinstance(error, botocore.BotoCoreError) and not isinstance(
-        error, botocore.HTTPClientError | botocore.ResponseStreamingError | botocore.IncompleteReadError
-    )
+    never = isinstance(error, botocore.BotoCoreError) and not isinstance(error, _BROKEN)
     return Refusal("", 0, not never and not isinstance(error, ValueError))
 
 
@@ -79,7 +83,7 @@ def in_words(error: BaseException, bucket: str, endpoint: str, doing: str) -> St
     found = refusal(error)
     place = f"s3://{bucket} at {without_password(endpoint)}" if endpoint else f"s3://{bucket}"
     if found.code == "NoSuchBucket":
-        return StoreUnavailable(f"There is no bucket {place}; create it or correct the address (VETRINA_STORE)")
+        return StoreUnavailable(f"There is no bucket {place}; create it or correct the address")
     if found.code in _EXPIRED:
         return StoreUnavailable(f"The credentials for {place} have expired ({found.code}); renew them and run again")
     if found.code in _WRONG:
@@ -95,7 +99,7 @@ def in_words(error: BaseException, bucket: str, endpoint: str, doing: str) -> St
         return StoreUnavailable(
             f"{place} refuses to {doing}: the credentials are expired or lack a right; it takes {_RIGHTS}"
         )
-    if found.status >= 500 or found.code in _BUSY:
+    if found.again and found.code:
         what = f"{found.status} {found.code}".strip()
         return StoreUnavailable(f"{place} fails: it could not {doing} ({what}, also when tried again); try later")
     if found.code or found.status:
@@ -113,7 +117,7 @@ def _without_answer(error: BaseException, place: str, doing: str) -> str:
     if isinstance(error, botocore.ProfileNotFound):
         return f"The profile that AWS_PROFILE names is not in the AWS configuration; {place} cannot be opened"
     if isinstance(error, botocore.ParamValidationError):
-        return f"{place} is not the address of a bucket; correct it (VETRINA_STORE)"
+        return f"{place} is not the address of a bucket; correct it"
     if isinstance(error, botocore.NoRegionError):
         return f"No region is set for {place}; set AWS_DEFAULT_REGION"
     if isinstance(error, ValueError):
