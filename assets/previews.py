@@ -27,7 +27,7 @@ def stored_jpegs(store: Store, paths: Iterable[str]) -> Iterator[np.ndarray]:
     """Pictures that Vetrina itself wrote as JPEG, decoded; missing ones are passed over."""
     for path in paths:
         try:
-            data = store.read(path)
+            data = store.read(path, unchanging=True)
         except FileNotFoundError:
             continue
         yield cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

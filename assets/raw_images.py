@@ -53,7 +53,7 @@ def raw_images(
         )
         rows = read_rows(kept, batch.path("images.parquet"), IMAGES, ["state", "sha256"])
         usable = islice((row["sha256"] for row in rows if row["state"] == "ok"), 8)
-        loaders = [(sha256, lambda sha256=sha256: kept.read(blob_path(sha256))) for sha256 in usable]
+        loaders = [(sha256, lambda sha256=sha256: kept.read(blob_path(sha256), unchanging=True)) for sha256 in usable]
         samples = [found.pixels for _, found in decoders.decode_all(loaders) if isinstance(found, Picture)]
     reasons = {f"{state}: {reason}": count for (state, reason), count in failures(kept, batch).items()}
     return dg.MaterializeResult(

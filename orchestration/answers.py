@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.deployment import Deployment
-from vetrina.catalog.batches import list_batches
 from vetrina.catalog.shop import read_report
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.versions import current, verify
@@ -73,8 +72,8 @@ def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
             "fingerprints": manifest.fingerprints,
         }
     batches = []
-    for batch in list_batches(store):
-        found, report = reader.batch(batch), read_report(store, batch)
+    for batch, found in reader.every_batch():
+        report = read_report(store, batch)
         batches.append(
             {
                 "batch": batch.key,

@@ -9,7 +9,7 @@ from vetrina.index.sources import index_sources
 from vetrina.index.versions import current, verify
 from vetrina.search.window import ShopWindow
 from vetrina.settings import Settings
-from vetrina.store import Store
+from vetrina.store import Store, file_cache
 
 
 class Deployment:
@@ -21,7 +21,7 @@ class Deployment:
     @cached_property
     def store(self) -> Store:
         """The store. Raises StoreError."""
-        return Store(self.settings.store)
+        return Store(self.settings.store, cache=file_cache(self.settings.cache, self.settings.cache_gib))
 
     @cached_property
     def detector(self) -> DetectorResource:

@@ -26,7 +26,7 @@ def extractor_of(settings: Settings) -> ExtractorResource:
 def resources_of(settings: Settings) -> dict[str, object]:
     """Every resource by the name that assets ask for."""
     return {
-        "store": StoreResource(root=settings.store),
+        "store": StoreResource(root=settings.store, cache=settings.cache, cache_gib=settings.cache_gib),
         "fetcher": FetcherResource(
             concurrency=settings.fetch_concurrency,
             per_host=settings.fetch_per_host,

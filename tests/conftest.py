@@ -7,6 +7,7 @@ import pytest
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 from support.fault_server import FaultServer
+from support.s3_server import S3Server, s3_server
 from support.shops import Shop, opened_shop
 
 PICTURES = Path(__file__).parent / "data" / "pictures"
@@ -38,3 +39,11 @@ def shop(tmp_path: Path, bundled_models: None) -> Iterator[Shop]:
     """An empty shop of its own."""
     with opened_shop(tmp_path / "shop") as shop:
         yield shop
+
+
+@pytest.fixture
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """An S3 server with the empty bucket "shop", named by the environment; local copies go into the test's folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with s3_server() as server:
+        yield server

@@ -77,6 +77,10 @@ class CoverageReader:
         self._batches = list_batches(store)
         self._shop = shop_after(store, _ALL)
 
+    def every_batch(self) -> Iterator[tuple[Batch, Coverage]]:
+        """Each batch by sequence, and where each row of its file ended."""
+        return zip(self._batches, self._store.map(self.batch, self._batches), strict=True)
+
     def batch(self, batch: Batch) -> Coverage:
         """Where each row of the batch's file ended."""
         coverage = Coverage()
@@ -104,10 +108,9 @@ class CoverageReader:
         """Where each current product ended, and the rows rejected from the newest file of each catalog."""
         coverage = Coverage()
         held_by: Counter[int] = Counter(holding.sequence for holding in self._shop.values())
-        for batch in self._batches:
-            if not held_by[batch.sequence]:
-                continue
-            for product_id, line, state, reason, detail in self._ends(batch):
+        held = [batch for batch in self._batches if held_by[batch.sequence]]
+        for batch, ends in zip(held, self._store.map(lambda batch: list(self._ends(batch)), held), strict=True):
+            for product_id, line, state, reason, detail in ends:
                 if self._shop.get(product_id, Holding(0, "")).sequence == batch.sequence:
                     coverage.add(state)
                     if state in FAILED:
@@ -122,7 +125,7 @@ class CoverageReader:
 
     def _add_rejected(self, coverage: Coverage, batch: Batch, report: CatalogReport) -> None:
         coverage.add(State.REJECTED, report.rejected)
-        for row in read_rows(self._store, batch.path("rejected.parquet"), REJECTED):
+        for row in read_rows(self._store, batch.path("rejected.parquet"), REJECTED, unchanging=True):
             state = State.SUPERSEDED if row["reason"] == DUPLICATE else State.REJECTED
             problem = Problem(batch.key, row["line"], row["product_id"], state, row["reason"], row["detail"])
             coverage.add_problem(problem, self._most)

@@ -20,6 +20,17 @@ class StoreError(VetrinaError):
     """The store cannot be read or written, or holds something that fails its check."""
 
 
+class StoreUnavailable(StoreError):
+    """The store as a whole cannot be used now: not reached, failing, missing, or refusing the credentials.
+
+    It says nothing of what the store holds, so whoever passes over damaged files must let this one through.
+    """
+
+
+class FileDamaged(StoreError):
+    """A file of the store is not what its checksum says."""
+
+
 class ModelError(VetrinaError):
     """A model cannot be opened: unknown handle, missing or altered weights, wrong signature."""
 

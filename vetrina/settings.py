@@ -31,6 +31,14 @@ class Settings:
         "VETRINA_STORE",
         "Where everything is kept: a folder or s3://bucket/prefix.",
     )
+    cache: str = _setting(
+        "",
+        "VETRINA_CACHE",
+        "Folder for local copies of an S3 store's index files; empty: vetrina in the user's cache.",
+    )
+    cache_gib: float = _setting(
+        10.0, "VETRINA_CACHE_GIB", "Most that these copies take, in GiB; what was not used for longest goes."
+    )
     id_columns: str = _setting(
         "", "VETRINA_ID_COLUMNS", "Names of the id column, comma-separated; empty: the usual ones."
     )

@@ -145,14 +145,16 @@ def write_table(
             writer.add(row)
 
 
-def read_tables(store: Store, path: str, schema: pa.Schema, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """The table at `path` in pieces of a few thousand rows.
+def read_tables(
+    store: Store, path: str, schema: pa.Schema, columns: list[str] | None = None, *, unchanging: bool = False
+) -> Iterator[pa.Table]:
+    """The table at `path` in pieces of a few thousand rows; `unchanging` as for `Store.read`.
 
     Raises:
         FileNotFoundError: there is no such table.
         StoreError: it is not Parquet or does not have this schema.
     """
-    with store.open(path) as handle:
+    with store.open(path, unchanging=unchanging) as handle:
         try:
             parquet = pq.ParquetFile(handle)
             _check(parquet.schema_arrow, schema, path)
@@ -162,9 +164,11 @@ def read_tables(store: Store, path: str, schema: pa.Schema, columns: list[str] |
             raise StoreError(f"{path} in {store.root} cannot be read as Parquet: {error}") from error
 
 
-def read_rows(store: Store, path: str, schema: pa.Schema, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+def read_rows(
+    store: Store, path: str, schema: pa.Schema, columns: list[str] | None = None, *, unchanging: bool = False
+) -> Iterator[dict[str, Any]]:
     """The rows of the table at `path`, one dictionary each. Raises as `read_tables`."""
-    for table in read_tables(store, path, schema, columns):
+    for table in read_tables(store, path, schema, columns, unchanging=unchanging):
         yield from table.to_pylist()
 
 

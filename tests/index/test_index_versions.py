@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from index_samples import PLAIN, built, shop
+from support.s3_server import S3Server
 
 from vetrina.errors import IndexDamaged, NotFound
 from vetrina.index import versions
@@ -221,10 +222,8 @@ def test_a_number_taken_by_someone_else_is_passed_over(
     assert versions._record(store, version_of(manifest), checksum, "", None).number == 3
 
 
-def test_an_object_store_publishes_and_opens_the_same_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    store = Store("memory://bucket/index-versions")
+def test_an_object_store_publishes_and_opens_the_same_way(s3: S3Server, tmp_path: Path) -> None:
+    store = Store("s3://shop/index-versions")
     first, second = put(store, tmp_path, 1), put(store, tmp_path, 2)
     assert current(store) == second and open_index(store, second).rows.products == 20
     assert rollback(store).version == first.version

@@ -20,11 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import fsspec
-
 from vetrina.catalog.columns import ColumnMap
 from vetrina.catalog.reading import read_catalog
-from vetrina.errors import CatalogError, NotFound
+from vetrina.errors import CatalogError, NotFound, StoreError
 from vetrina.store import Store, sha256_of
 
 Mode = Literal["delta", "snapshot"]
@@ -153,12 +151,12 @@ _RECORDS: dict[tuple[str, str], Batch] = {}
 
 
 def _read_record(store: Store, path: str) -> Batch:
-    known = _RECORDS.get((store.root, path))
+    known = _RECORDS.get((store.identity, path))
     if known is None:
         values = store.read_json(path)
         for name in ("id_columns", "picture_columns"):
             values[name] = tuple(values[name])
-        known = _RECORDS[store.root, path] = Batch(**values)
+        known = _RECORDS[store.identity, path] = Batch(**values)
     return known
 
 
@@ -197,12 +195,15 @@ def _local_copy(source: str) -> Iterator[tuple[Path, str, str]]:
     if not source.startswith("s3://"):
         raise CatalogError(f"{source}: a catalog is a local path or an s3:// URL")
     base, _, name = source.rpartition("/")
+    from vetrina.store.s3 import copy_object  # s3fs takes a second to import, and most catalogs are local
+
     with tempfile.TemporaryDirectory(prefix="vetrina-") as folder:
         file = Path(folder) / "catalog"
         try:
-            filesystem, path = fsspec.core.url_to_fs(source)
-            filesystem.get_file(path, str(file))
-        except OSError as error:
+            copy_object(source, file)
+        except FileNotFoundError:
+            raise CatalogError(f"There is no catalog at {source}; check the address") from None
+        except (StoreError, OSError) as error:
             raise CatalogError(f"{source} cannot be read: {error}") from error
         yield file, base, name
 

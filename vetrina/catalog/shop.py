@@ -25,6 +25,7 @@ _CHECKPOINT_EVERY = 50
 _CHECKPOINT = table_schema(
     ("product_id", pa.string(), False), ("sequence", pa.int64(), False), ("digest", pa.string(), False)
 )
+_BRIEF = ("product_id", "removed", "digest")
 DUPLICATE = "duplicate-id"
 """Reason of a row that a later row of the same file replaces."""
 
@@ -79,7 +80,7 @@ def catalogue_batch(store: Store, batch: Batch) -> CatalogReport:
 def read_report(store: Store, batch: Batch) -> CatalogReport | None:
     """The batch's catalog report; None while it was not catalogued."""
     try:
-        return CatalogReport(**store.read_json(batch.path("catalog.json")))
+        return CatalogReport(**store.read_json(batch.path("catalog.json"), unchanging=True))
     except FileNotFoundError:
         return None
 
@@ -88,7 +89,7 @@ def changes(store: Store, batch: Batch) -> Iterator[dict[str, object]]:
     """The rows of a catalogued batch (schema CATALOG), in the order of its file; empty if it was unusable."""
     report = read_report(store, batch)
     if report is not None and report.error is None:
-        yield from read_rows(store, batch.path("catalog.parquet"), CATALOG)
+        yield from read_rows(store, batch.path("catalog.parquet"), CATALOG, unchanging=True)
 
 
 def shop_after(store: Store, sequence: int) -> dict[str, Holding]:
@@ -97,20 +98,23 @@ def shop_after(store: Store, sequence: int) -> dict[str, Holding]:
     Reads the newest checkpoint and at most a few dozen catalogs after it.
     """
     shop, start = _checkpoint(store, sequence)
-    for batch in list_batches(store):
-        if start < batch.sequence <= sequence:
-            _apply(store, batch, shop)
+    later = [batch for batch in list_batches(store) if start < batch.sequence <= sequence]
+    for batch, tables in zip(later, store.map(lambda batch: _brief_changes(store, batch), later), strict=True):
+        _apply(tables, batch, shop)
     return shop
 
 
-def _apply(store: Store, batch: Batch, shop: dict[str, Holding]) -> None:
+def _brief_changes(store: Store, batch: Batch) -> list[pa.Table]:
+    """Ids, removals and digests of what a batch changes; nothing if it was unusable or is not catalogued yet."""
     report = read_report(store, batch)
     if report is None or report.error is not None:
-        return
-    columns = ["product_id", "removed", "digest"]
-    for table in read_tables(store, batch.path("catalog.parquet"), CATALOG, columns):
-        values = (table.column(name).to_pylist() for name in columns)
-        for product_id, removed, digest in zip(*values, strict=True):
+        return []
+    return list(read_tables(store, batch.path("catalog.parquet"), CATALOG, list(_BRIEF), unchanging=True))
+
+
+def _apply(changed: list[pa.Table], batch: Batch, shop: dict[str, Holding]) -> None:
+    for table in changed:
+        for product_id, removed, digest in zip(*(table.column(name).to_pylist() for name in _BRIEF), strict=True):
             if removed:
                 shop.pop(product_id, None)
             else:
@@ -122,7 +126,7 @@ def _checkpoint(store: Store, sequence: int) -> tuple[dict[str, Holding], int]:
     start = max((number for number in numbers if number <= sequence), default=0)
     if start == 0:
         return {}, 0
-    rows = read_rows(store, _checkpoint_path(start), _CHECKPOINT)
+    rows = read_rows(store, _checkpoint_path(start), _CHECKPOINT, unchanging=True)
     return {row["product_id"]: Holding(row["sequence"], row["digest"]) for row in rows}, start
 
 
@@ -138,7 +142,7 @@ def _catalogue(store: Store, batch: Batch) -> None:
         report = CatalogReport(0, 0, 0, 0, 0, 0, 0, {}, error=str(error))
     store.write_json(batch.path("catalog.json"), asdict(report))
     if batch.sequence % _CHECKPOINT_EVERY == 0:
-        _apply(store, batch, shop)
+        _apply(_brief_changes(store, batch), batch, shop)
         with TableWriter(store, _checkpoint_path(batch.sequence), _CHECKPOINT) as writer:
             for product_id, holding in shop.items():
                 writer.add({"product_id": product_id, **asdict(holding)})

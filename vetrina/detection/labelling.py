@@ -11,6 +11,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -21,7 +22,7 @@ from vetrina.detection.crops import WHOLE, Crop, Selection, crop_id, cut
 from vetrina.detection.detector import Detections, Detector
 from vetrina.errors import PictureError
 from vetrina.memos import read_json_memo, write_json_memo
-from vetrina.parallel import ordered_map
+from vetrina.parallel import Behind, ordered_map
 from vetrina.pictures.collecting import Progress
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.decoding import Picture
@@ -79,15 +80,17 @@ def label_pictures(
             report.reused, report.crops, report.whole = len(pictures), *known
             progress(len(pictures), len(pictures))
             return report
-        work = _Labelling(store, detector, selection, report)
         crops: dict[str, list[Crop]] = {}
         unreadable: dict[str, str] = {}
-        for done, (sha256, found) in enumerate(ordered_map(work.label, work.prepare(pictures, decoders), workers), 1):
-            if isinstance(found, PictureError):
-                unreadable[sha256] = found.detail
-            else:
-                crops[sha256] = found
-            progress(done, len(pictures))
+        with store.behind() as behind:
+            work = _Labelling(store, detector, selection, report, behind)
+            labelled = ordered_map(work.label, work.prepare(pictures, decoders), workers)
+            for done, (sha256, found) in enumerate(labelled, 1):
+                if isinstance(found, PictureError):
+                    unreadable[sha256] = found.detail
+                else:
+                    crops[sha256] = found
+                progress(done, len(pictures))
         report.unreadable = len(unreadable)
         notes = {"products": _digest(products), "unreadable": unreadable}
         with TableWriter(store, path, LABELS, notes) as writer:
@@ -103,31 +106,41 @@ def label_pictures(
 class _Labelling:
     """Detects on one picture after the other, or remembers; thread-safe."""
 
-    def __init__(self, store: Store, detector: Detector, selection: Selection, report: LabelsReport) -> None:
+    def __init__(
+        self, store: Store, detector: Detector, selection: Selection, report: LabelsReport, behind: Behind
+    ) -> None:
         self._store = store
         self._detector = detector
         self._selection = selection
         self._memos = f"detections/{detector.fingerprint}"
         self._report = report
+        self._behind = behind
         self._counting = threading.Lock()
 
     def prepare(self, pictures: list[str], decoders: DecoderPool) -> Iterator[_Prepared]:
         """What is remembered of each picture, and its pixels where they are needed."""
         remembered: dict[str, Detections] = {}
         to_decode: list[str] = []
-        for sha256 in pictures:
-            memo = read_json_memo(self._store, self._memos, sha256)
-            if memo is not None:
-                remembered[sha256] = _from_json(memo)
-            if memo is not None and self._crops_kept(sha256, remembered[sha256]):
-                yield sha256, remembered[sha256], None
+        for sha256, (detections, kept) in zip(pictures, self._store.map(self._recall, pictures), strict=True):
+            if detections is not None:
+                remembered[sha256] = detections
+            if kept:
+                yield sha256, detections, None
             else:
                 to_decode.append(sha256)
         for sha256, decoded in decoders.decode_all((sha256, self._loader(sha256)) for sha256 in to_decode):
             yield sha256, remembered.get(sha256), decoded
 
+    def _recall(self, sha256: str) -> tuple[Detections | None, bool]:
+        """What is remembered of a picture, and whether its crops are kept too."""
+        memo = read_json_memo(self._store, self._memos, sha256)
+        if memo is None:
+            return None, False
+        detections = _from_json(memo)
+        return detections, self._crops_kept(sha256, detections)
+
     def _loader(self, sha256: str) -> Callable[[], bytes]:
-        return lambda: self._store.read(blob_path(sha256))
+        return lambda: self._store.read(blob_path(sha256), unchanging=True)
 
     def _crops_kept(self, sha256: str, detections: Detections) -> bool:
         crops = self._selection.select(detections)
@@ -141,7 +154,7 @@ class _Labelling:
         if detections is None:
             assert decoded is not None
             memo = _to_json(self._detector.detect(decoded.pixels))
-            write_json_memo(self._store, self._memos, sha256, memo)
+            self._behind.do(partial(write_json_memo, self._store, self._memos, sha256, memo))
             detections = _from_json(memo)  # rounded, as a later run reads it: both must label alike
             with self._counting:
                 self._report.detected += 1
@@ -152,7 +165,8 @@ class _Labelling:
         if decoded is not None:
             for crop in crops:
                 path = crop_path(crop_id(sha256, crop.box))
-                self._store.write(path, _jpeg(cut(decoded.pixels, crop.box)), durable=False)
+                jpeg = _jpeg(cut(decoded.pixels, crop.box))
+                self._behind.do(partial(self._store.write, path, jpeg, durable=False, unchanging=True))
         return sha256, crops
 
 

@@ -10,7 +10,8 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -23,7 +24,7 @@ from vetrina.detection.labelling import labels_path
 from vetrina.embedding.extractor import Extractor
 from vetrina.errors import PictureError
 from vetrina.memos import read_memo, write_memo
-from vetrina.parallel import ordered_map
+from vetrina.parallel import Behind, ordered_map
 from vetrina.pictures.collecting import Progress
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.decoding import Picture
@@ -79,7 +80,6 @@ def embed_crops(
             report.reused = len(rows)
             progress(len(rows), len(rows))
             return report
-        work = _Embedding(store, extractor, report)
         schema = embeddings_schema(extractor.dims)
         # Vectors wait in a file, by position: a batch of any length takes the same memory.
         with store.scratch() as folder, (folder / "vectors").open("w+b") as waiting:
@@ -87,14 +87,16 @@ def embed_crops(
             place = {row["crop_id"]: number for number, row in enumerate(rows)}
             unreadable: dict[str, str] = {}
             done = 0
-            for sha256, made in ordered_map(work.embed, work.prepare(rows, decoders), workers):
-                if isinstance(made, PictureError):
-                    unreadable[sha256] = made.detail
-                    continue
-                for crop, vector in made.items():
-                    os.pwrite(waiting.fileno(), vector.tobytes(), place[crop] * size)
-                done += len(made)
-                progress(done, len(place))
+            with store.behind() as behind:
+                work = _Embedding(store, extractor, report, behind)
+                for sha256, made in ordered_map(work.embed, work.prepare(rows, decoders), workers):
+                    if isinstance(made, PictureError):
+                        unreadable[sha256] = made.detail
+                        continue
+                    for crop, vector in made.items():
+                        os.pwrite(waiting.fileno(), vector.tobytes(), place[crop] * size)
+                    done += len(made)
+                    progress(done, len(place))
             report.unreadable = len(unreadable)
             notes = {
                 "digest": digest,
@@ -114,33 +116,38 @@ def embed_crops(
 class _Embedding:
     """Embeds the crops of one picture after the other, or remembers; thread-safe."""
 
-    def __init__(self, store: Store, extractor: Extractor, report: EmbeddingsReport) -> None:
+    def __init__(self, store: Store, extractor: Extractor, report: EmbeddingsReport, behind: Behind) -> None:
         self._store = store
         self._extractor = extractor
         self._memos = f"vectors/{extractor.fingerprint}"
         self._entry = np.dtype([("crop", np.uint8, 16), ("vector", np.float32, extractor.dims)])
         self._report = report
+        self._behind = behind
         self._counting = threading.Lock()
 
     def prepare(self, rows: list[dict[str, Any]], decoders: DecoderPool) -> Iterator[_Prepared]:
         """For each picture the crops that are remembered, those that are not, and pixels where they are needed."""
-        waiting: dict[str, tuple[dict[str, np.ndarray], dict[str, tuple[float, ...]]]] = {}
-        by_picture = groupby(sorted(rows, key=lambda row: row["sha256"]), key=lambda row: row["sha256"])
-        for sha256, crops in by_picture:
-            known: dict[str, np.ndarray] = {}
-            missing: dict[str, tuple[float, ...]] = {}
-            remembered = self._remembered(sha256)
+        waiting: dict[str, _Prepared] = {}
+        by_picture = {
+            sha256: list(crops)
+            for sha256, crops in groupby(sorted(rows, key=lambda row: row["sha256"]), key=lambda row: row["sha256"])
+        }
+        remembered = self._store.map(self._remembered, by_picture)
+        for (sha256, crops), vectors in zip(by_picture.items(), remembered, strict=True):
+            prepared = _Prepared(sha256, vectors)
             for row in crops:
-                if row["crop_id"] in remembered:
-                    known[row["crop_id"]] = remembered[row["crop_id"]]
+                if row["crop_id"] in vectors:
+                    prepared.known[row["crop_id"]] = vectors[row["crop_id"]]
                 else:
-                    missing[row["crop_id"]] = tuple(row[side] for side in ("ymin", "xmin", "ymax", "xmax"))
-            if missing:
-                waiting[sha256] = known, missing
+                    prepared.missing[row["crop_id"]] = tuple(row[side] for side in ("ymin", "xmin", "ymax", "xmax"))
+            if prepared.missing:
+                waiting[sha256] = prepared
             else:
-                yield sha256, known, missing, None
-        for sha256, decoded in decoders.decode_all((sha256, self._loader(sha256)) for sha256 in waiting):
-            yield sha256, *waiting[sha256], decoded
+                yield prepared
+        for sha256, decoded in decoders.decode_all((sha256, self._loader(sha256)) for sha256 in list(waiting)):
+            prepared = waiting.pop(sha256)
+            prepared.decoded = decoded
+            yield prepared
 
     def _remembered(self, sha256: str) -> dict[str, np.ndarray]:
         """The vectors of the picture's crops that were made before, by crop id."""
@@ -148,34 +155,41 @@ class _Embedding:
         entries = np.frombuffer(memo, self._entry)
         return {entry["crop"].tobytes().hex(): entry["vector"] for entry in entries}
 
-    def _remember(self, sha256: str, made: dict[str, np.ndarray]) -> None:
-        """Add to the picture's memo; of two writers at the same time one may be forgotten, and is made again."""
-        vectors = self._remembered(sha256) | made
+    def _remember(self, sha256: str, vectors: dict[str, np.ndarray]) -> None:
+        """Write the picture's memo; of two writers at the same time one may be forgotten, and is made again."""
         entries = np.empty(len(vectors), self._entry)
         entries["crop"] = [np.frombuffer(bytes.fromhex(crop), np.uint8) for crop in vectors]
         entries["vector"] = list(vectors.values())
         write_memo(self._store, self._memos, sha256, entries.tobytes())
 
     def _loader(self, sha256: str) -> Callable[[], bytes]:
-        return lambda: self._store.read(blob_path(sha256))
+        return lambda: self._store.read(blob_path(sha256), unchanging=True)
 
     def embed(self, prepared: _Prepared) -> tuple[str, dict[str, np.ndarray] | PictureError]:
         """The vectors of one picture's crops by crop id, float32 [dims]."""
-        sha256, known, missing, decoded = prepared
-        if isinstance(decoded, PictureError):
-            return sha256, decoded
+        if isinstance(prepared.decoded, PictureError):
+            return prepared.sha256, prepared.decoded
         made: dict[str, np.ndarray] = {}
-        if decoded is not None:
-            vectors = self._extractor.embed([cut(decoded.pixels, box) for box in missing.values()])
+        if prepared.decoded is not None:
+            pixels, missing = prepared.decoded.pixels, prepared.missing
+            vectors = self._extractor.embed([cut(pixels, box) for box in missing.values()])
             made = dict(zip(missing, vectors, strict=True))
-            self._remember(sha256, made)
+            self._behind.do(partial(self._remember, prepared.sha256, prepared.remembered | made))
         with self._counting:
             self._report.embedded += len(made)
-            self._report.reused += len(known)
-        return sha256, known | made
+            self._report.reused += len(prepared.known)
+        return prepared.sha256, prepared.known | made
 
 
-_Prepared = tuple[str, dict[str, np.ndarray], dict[str, tuple[float, ...]], Picture | PictureError | None]
+@dataclass(slots=True)
+class _Prepared:
+    """One picture: all vectors remembered of it, of these the ones wanted, boxes of the missing ones, and pixels."""
+
+    sha256: str
+    remembered: dict[str, np.ndarray]
+    known: dict[str, np.ndarray] = field(default_factory=dict)
+    missing: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    decoded: Picture | PictureError | None = None
 
 
 def _table(rows: list[dict[str, Any]], vectors: bytes, schema: pa.Schema) -> pa.Table:

@@ -30,14 +30,22 @@ def index_sources(store: Store, fingerprint: str) -> dict[str, str]:
         fingerprint: of the embeddings (`embeddings_fingerprint`).
     """
     sources: dict[str, str] = {}
-    for batch in list_batches(store):
-        report = read_report(store, batch)
-        if report is None or report.error is not None:
-            continue
-        notes = read_metadata(store, embeddings_path(batch, fingerprint))
-        # Unfinished, it still takes removed products out.
-        sources[batch.key] = _CATALOGUED if notes is None else str(notes["digest"])
+    batches = list_batches(store)
+    for batch, source in zip(
+        batches, store.map(lambda batch: _source(store, batch, fingerprint), batches), strict=True
+    ):
+        if source is not None:
+            sources[batch.key] = source
     return sources
+
+
+def _source(store: Store, batch: Batch, fingerprint: str) -> str | None:
+    report = read_report(store, batch)
+    if report is None or report.error is not None:
+        return None
+    notes = read_metadata(store, embeddings_path(batch, fingerprint))
+    # Unfinished, it still takes removed products out.
+    return _CATALOGUED if notes is None else str(notes["digest"])
 
 
 def sources_digest(sources: dict[str, str]) -> str:
@@ -68,9 +76,8 @@ class IndexItems:
 
     def _owners_of_products(self) -> dict[str, int]:
         owners: dict[str, int] = {}
-        for batch in self._batches:
-            path = batch.path("catalog.parquet")
-            for table in read_tables(self._store, path, CATALOG, ["product_id", "removed"]):
+        for batch, tables in zip(self._batches, self._store.map(self._changes, self._batches), strict=True):
+            for table in tables:
                 rows = zip(*(_values(table, name) for name in ("product_id", "removed")), strict=True)
                 for product_id, removed in rows:
                     if removed:
@@ -78,6 +85,10 @@ class IndexItems:
                     elif self._embedded(batch):
                         owners[product_id] = batch.sequence
         return owners
+
+    def _changes(self, batch: Batch) -> list[pa.Table]:
+        path = batch.path("catalog.parquet")
+        return list(read_tables(self._store, path, CATALOG, ["product_id", "removed"], unchanging=True))
 
     def __call__(self) -> Iterator[pa.Table]:
         """Tables of the embeddings' columns and `batch`, a few thousand rows each."""
@@ -93,11 +104,10 @@ class IndexItems:
         return {product_id for product_id, sequence in self._owners.items() if sequence in same}
 
     def _tables(self, batches: Sequence[Batch]) -> Iterator[pa.Table]:
-        for batch in batches:
-            if not self._embedded(batch):
-                continue
-            path = embeddings_path(batch, self._fingerprint)
-            with self._store.open(path) as handle:
+        embedded = [batch for batch in batches if self._embedded(batch)]
+        paths = [embeddings_path(batch, self._fingerprint) for batch in embedded]
+        for batch, path, opened in zip(embedded, paths, self._store.map(self._store.open, paths), strict=True):
+            with opened as handle:
                 try:
                     for rows in pq.ParquetFile(handle).iter_batches(batch_size=4096):
                         yield self._owned(pa.Table.from_batches([rows]), batch)

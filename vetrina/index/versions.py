@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from vetrina.errors import IndexDamaged, NotFound, StoreError
+from vetrina.errors import FileDamaged, IndexDamaged, NotFound, StoreError, StoreUnavailable
 from vetrina.index.manifest import MANIFEST, FileCheck, Manifest, version_of
 from vetrina.index.reader import Index, check_file, open_files
 from vetrina.store import Store
@@ -121,6 +121,8 @@ def current(store: Store, problems: list[str] | None = None) -> Published | None
             record = _read(store, number)
             verify(store, record)
             return record
+        except StoreUnavailable:
+            raise
         except StoreError as error:
             problem = f"Published index number {number} is skipped: {error}"
             if problems is None:
@@ -136,6 +138,8 @@ def history(store: Store) -> list[Published]:
     for number in reversed(_numbers(store)):
         try:
             records.append(_read(store, number))
+        except StoreUnavailable:
+            raise
         except StoreError as error:
             _log.warning("Published index number %d cannot be read: %s", number, error)
     return records
@@ -184,6 +188,8 @@ def _before(store: Store, now: Published, records: list[Published]) -> Published
         try:
             verify(store, record)
             return record
+        except StoreUnavailable:
+            raise
         except StoreError as error:
             _log.warning("Index version %s is passed over: %s", record.version, error)
     raise NotFound(f"There is no sound index version before the current one, {now.version}")
@@ -196,6 +202,8 @@ def _first_verified(store: Store, records: list[Published]) -> Published:
         try:
             verify(store, record)
             return record
+        except StoreUnavailable:
+            raise
         except StoreError as error:
             failure = failure or error
     raise IndexDamaged(f"Index version {records[0].version} cannot be restored: {failure}")
@@ -209,12 +217,13 @@ def verify(store: Store, published: Published) -> Manifest:
     """
     manifest = _manifest(store, published)
     base = version_folder(published.version)
+    sizes = {info.path: info.bytes for info in store.walk(base)}
     for name, check in manifest.files.items():
-        size = _size(store, f"{base}/{name}")
+        size = sizes.get(f"{base}/{name}")
         if size != check.bytes:
             found = "is missing" if size is None else f"has {size} bytes where {check.bytes} were published"
             raise IndexDamaged(f"The file {base}/{name} {found}")
-    key = (store.root, published.version, published.manifest_sha256)
+    key = (store.identity, published.version, published.manifest_sha256)
     with _verified_lock:
         known = key in _verified
     if not known:
@@ -269,15 +278,9 @@ def _verified_file(store: Store, path: str, check: FileCheck) -> Path:
             check_file(file, check)
     except FileNotFoundError as error:
         raise IndexDamaged(f"The file {path} is missing") from error
+    except FileDamaged as error:
+        raise IndexDamaged(f"The index file {path} is altered: its checksum is not the published one") from error
     return file
-
-
-def _size(store: Store, path: str) -> int | None:
-    try:
-        with store.open(path) as handle:
-            return handle.seek(0, 2)
-    except FileNotFoundError:
-        return None
 
 
 def _path(number: int) -> str:

@@ -10,12 +10,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from vetrina.catalog.batches import Batch
 from vetrina.catalog.shop import changes
 from vetrina.errors import PictureError
 from vetrina.memos import read_json_memo, write_json_memo
+from vetrina.parallel import Behind
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.decoding import Picture
 from vetrina.pictures.fetching import Fetched, Fetcher, FetchFailed, FetchOutcome, Unchanged, Validators
@@ -62,9 +64,10 @@ def collect_pictures(
         work = _Collection(store, batch, retry_failed)
         total = len(work.outcomes) + len(work.wanted)
         progress(len(work.outcomes), total)
-        for picture, outcome in work.checked(fetcher, decoders):
-            work.outcomes[picture] = outcome
-            progress(len(work.outcomes), total)
+        with store.behind() as behind:
+            for picture, outcome in work.checked(fetcher, decoders, behind):
+                work.outcomes[picture] = outcome
+                progress(len(work.outcomes), total)
         work.write()
     return work.report
 
@@ -83,16 +86,17 @@ class _Collection:
         self.wanted: dict[str, Validators | None] = {}
         self._records: dict[str, dict[str, Any]] = {}
         before = self._former_outcomes()
-        for _, picture in self.products:
-            if picture in self.outcomes or picture in self.wanted:
-                continue
+        unsettled: list[str] = []
+        for picture in dict.fromkeys(picture for _, picture in self.products):
             former = before.get(picture)
-            again = former is not None and former["state"] != "ok" and (retry_failed or former["transient"])
-            if former is not None and not again:
+            if former is None:
+                unsettled.append(picture)
+            elif former["state"] != "ok" and (retry_failed or former["transient"]):
+                self.wanted[picture] = None
+            else:
                 self.outcomes[picture] = former
                 self.report.reused += 1
-                continue
-            record = None if again else self._read_record(picture)
+        for picture, record in zip(unsettled, store.map(self._read_record, unsettled), strict=True):
             if record is not None and record["batch"] == batch.key:  # this batch was interrupted after it
                 self.outcomes[picture] = record["outcome"]
                 self.report.reused += 1
@@ -111,17 +115,22 @@ class _Collection:
             return {}
         return {row["picture"]: {key: row[key] for key in row if key != "product_id"} for row in rows}
 
-    def checked(self, fetcher: Fetcher, decoders: DecoderPool) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Fetch what is wanted, decode it once, and settle each picture."""
+    def checked(self, fetcher: Fetcher, decoders: DecoderPool, behind: Behind) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Fetch what is wanted, decode it once, and settle each picture; it is kept `behind`."""
         for (picture, outcome), decoded in decoders.decode_all(self._to_decode(fetcher)):
-            yield picture, self._settle(picture, outcome, decoded)
+            settled, validators = self._settle(picture, outcome, decoded)
+            data = outcome.data if isinstance(outcome, Fetched) and settled["sha256"] else None
+            behind.do(partial(self._save, picture, settled, validators, data))
+            yield picture, settled
 
     def _to_decode(self, fetcher: Fetcher) -> Iterator[tuple[tuple[str, FetchOutcome], Callable[[], bytes]]]:
         jobs = ((picture, picture, validators) for picture, validators in self.wanted.items())
         for picture, outcome in fetcher.fetch_all(jobs):
             yield (picture, outcome), _bytes_of(outcome)
 
-    def _settle(self, picture: str, outcome: FetchOutcome, decoded: Picture | PictureError) -> dict[str, Any]:
+    def _settle(
+        self, picture: str, outcome: FetchOutcome, decoded: Picture | PictureError
+    ) -> tuple[dict[str, Any], Validators]:
         settled: dict[str, Any] = {
             **dict.fromkeys(name for name in IMAGES.names if name != "product_id"),
             "picture": picture,
@@ -144,8 +153,6 @@ class _Collection:
             settled.update(state=state.value, reason=decoded.reason, detail=decoded.detail)
         else:
             sha256 = hashlib.sha256(outcome.data).hexdigest()
-            if not self._store.exists(blob_path(sha256)):
-                self._store.write(blob_path(sha256), outcome.data)
             validators = outcome.validators
             self.report.fetched += 1
             self.report.bytes += len(outcome.data)
@@ -156,9 +163,15 @@ class _Collection:
                 width=decoded.width,
                 height=decoded.height,
             )
-        if not settled["transient"]:
-            self._write_record(picture, settled, validators)
-        return settled
+        return settled, validators
+
+    def _save(self, picture: str, outcome: dict[str, Any], validators: Validators, data: bytes | None) -> None:
+        """Keep a picture's bytes, and then the record that stands for having them."""
+        if data is not None:
+            self._store.keep(blob_path(outcome["sha256"]), data)
+        if not outcome["transient"]:
+            record = {"batch": self._batch.key, "outcome": outcome, "validators": asdict(validators)}
+            write_json_memo(self._store, "fetches", _record_key(picture), record)
 
     def _read_record(self, picture: str) -> dict[str, Any] | None:
         record: dict[str, Any] | None = read_json_memo(self._store, "fetches", _record_key(picture))
@@ -166,10 +179,6 @@ class _Collection:
             return None
         sha256 = record["outcome"]["sha256"]
         return record if sha256 is None or self._store.exists(blob_path(sha256)) else None
-
-    def _write_record(self, picture: str, outcome: dict[str, Any], validators: Validators) -> None:
-        record = {"batch": self._batch.key, "outcome": outcome, "validators": asdict(validators)}
-        write_json_memo(self._store, "fetches", _record_key(picture), record)
 
     def write(self) -> None:
         """Publish the batch's table of outcomes."""
