@@ -22,12 +22,13 @@ from typing import Literal
 
 import fsspec
 
-from vetrina.catalog.columns import ColumnMap
-from vetrina.catalog.reading import read_catalog
-from vetrina.errors import CatalogError, NotFound
+from vetrina.catalog.checking import check_whole
+from vetrina.catalog.columns import ColumnMap, shown
+from vetrina.errors import CatalogError, NotFound, SourceUnreachable
 from vetrina.store import Store, sha256_of
 
 Mode = Literal["delta", "snapshot"]
+Origin = Literal["command", "watch", "sync"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Batch:
         file: the file's own name; its suffixes tell the format.
         sha256: of the file's content.
         sequence: its place; later batches win.
+        origin: who brought it. A "command" works its batch itself; a sensor launches the runs of all others.
     """
 
     key: str
@@ -57,16 +59,52 @@ class Batch:
     picture_columns: tuple[str, ...]
     allow_outside: bool
     registered_at: str
+    origin: Origin = "command"
+
+    @property
+    def columns(self) -> ColumnMap:
+        """Which columns of the file hold what."""
+        return ReadOptions(self.id_columns, self.picture_columns).columns
+
+    def path(self, name: str) -> str:
+        """Where the batch's file `name` lies in the store."""
+        return f"batches/{self.key}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A catalog at hand: its local file, and where it came from.
+
+    Attributes:
+        source: where the file was, as given, without secrets.
+        base: the folder (a local path, or an s3 or http prefix) that relative pictures are relative to.
+        name: the file's own name; its suffixes tell the format.
+    """
+
+    file: Path
+    source: str
+    base: str
+    name: str
+
+    @property
+    def catalog(self) -> str:
+        """The catalog's name unless another is given: the file's without suffixes."""
+        return re.sub(r"(\.[A-Za-z]+)?(\.gz)?$", "", self.name, count=1) or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a catalog is read; empty columns stand for the usual ones."""
+
+    id_columns: tuple[str, ...] = ()
+    picture_columns: tuple[str, ...] = ()
+    allow_outside: bool = False
 
     @property
     def columns(self) -> ColumnMap:
         """Which columns of the file hold what."""
         usual = ColumnMap()
         return ColumnMap(id=self.id_columns or usual.id, picture=self.picture_columns or usual.picture)
-
-    def path(self, name: str) -> str:
-        """Where the batch's file `name` lies in the store."""
-        return f"batches/{self.key}/{name}"
 
 
 def register_batch(
@@ -79,52 +117,94 @@ def register_batch(
     picture_columns: tuple[str, ...] = (),
     allow_outside: bool = False,
 ) -> tuple[Batch, bool]:
-    """Make `source` (a local path or s3:// URL) a batch, unless it is the newest of its catalog already.
+    """Make `source` (a local path or s3:// URL) a batch that this process works, as `register_file` does."""
+    with open_source(source) as found:
+        options = ReadOptions(id_columns, picture_columns, allow_outside)
+        return register_file(store, found, options, name=name, mode=mode)
+
+
+def register_file(
+    store: Store,
+    found: SourceFile,
+    options: ReadOptions,
+    *,
+    name: str | None = None,
+    mode: Mode = "delta",
+    origin: Origin = "command",
+    until: float | None = None,
+) -> tuple[Batch, bool]:
+    """Make a catalog a batch, unless it is the newest of its catalog already.
 
     Args:
         name: the catalog's name; by default the file's name without suffixes.
+        until: `time.monotonic()` at which to give up reading it.
 
     Returns:
         The batch, and whether it is new.
 
     Raises:
-        CatalogError: the catalog is missing, empty, of an unknown format or without the columns that it needs.
-            Nothing is registered then.
+        CatalogError: the catalog is missing, empty, cut, of an unknown format or without the columns that it needs,
+            or it changes while it is read. Nothing is registered then.
+        TooLong: `until` has passed.
     """
-    with _local_copy(source) as (file, base, file_name):
-        sha256 = sha256_of(file)
-        catalog = name or re.sub(r"(\.[A-Za-z]+)?(\.gz)?$", "", file_name, count=1) or file_name
-        draft = Batch(
-            key="",
-            catalog=catalog,
-            mode=mode,
-            source=source,
-            base=base,
-            file=file_name,
-            sha256=sha256,
-            sequence=0,
-            id_columns=id_columns,
-            picture_columns=picture_columns,
-            allow_outside=allow_outside,
-            registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    sha256 = content_of(found)
+    catalog = name or found.catalog
+    if (known := _newest(list_batches(store), catalog)) is not None and (known.sha256, known.mode) == (sha256, mode):
+        return known, False
+    check_whole(
+        found.file,
+        name=found.name,
+        base=found.base,
+        columns=options.columns,
+        allow_outside=options.allow_outside,
+        until=until,
+    )
+    draft = Batch(
+        key="",
+        catalog=catalog,
+        mode=mode,
+        source=found.source,
+        base=found.base,
+        file=found.name,
+        sha256=sha256,
+        sequence=0,
+        id_columns=options.id_columns,
+        picture_columns=options.picture_columns,
+        allow_outside=options.allow_outside,
+        registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        origin=origin,
+    )
+    while True:
+        batches = list_batches(store)
+        known = _newest(batches, catalog)
+        if known is not None and (known.sha256, known.mode) == (sha256, mode):
+            return known, False
+        batch = dataclasses.replace(
+            draft,
+            key=_free_key(catalog, sha256, {batch.key for batch in batches}),
+            sequence=batches[-1].sequence + 1 if batches else 1,
         )
-        # The first row is enough to know that the file can be read as a catalog at all.
-        next(read_catalog(file, name=file_name, base=base, columns=draft.columns), None)
-        while True:
-            batches = list_batches(store)
-            same_catalog = [batch for batch in batches if batch.catalog == catalog]
-            if same_catalog and (same_catalog[-1].sha256, same_catalog[-1].mode) == (sha256, mode):
-                return same_catalog[-1], False
-            batch = dataclasses.replace(
-                draft,
-                key=_free_key(catalog, sha256, {batch.key for batch in batches}),
-                sequence=batches[-1].sequence + 1 if batches else 1,
-            )
-            with store.writing(batch.path(f"source/{_safe_file_name(file_name)}")) as target:
-                shutil.copyfile(file, target)
-            record = json.dumps(dataclasses.asdict(batch), ensure_ascii=False, indent=1).encode()
-            if store.create(_record(batch.sequence), record):
-                return batch, True
+        with store.writing(batch.path(f"source/{_safe_file_name(found.name)}")) as target:
+            shutil.copyfile(found.file, target)
+            if sha256_of(target) != sha256:
+                raise CatalogError(f"{found.name}: changes while it is read; try again once it is whole")
+        record = json.dumps(dataclasses.asdict(batch), ensure_ascii=False, indent=1).encode()
+        if store.create(_record(batch.sequence), record):
+            return batch, True
+
+
+def content_of(found: SourceFile) -> str:
+    """Hex sha256 of a catalog. Raises CatalogError when it cannot be read, or its name cannot be kept."""
+    if not found.name.isprintable():
+        raise CatalogError(f"{shown(found.name)}: the file's name has damaged or control characters; rename it")
+    try:
+        return sha256_of(found.file)
+    except OSError as error:
+        raise CatalogError(f"{found.name}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _newest(batches: list[Batch], catalog: str) -> Batch | None:
+    return next((batch for batch in reversed(batches) if batch.catalog == catalog), None)
 
 
 def list_batches(store: Store) -> list[Batch]:
@@ -184,15 +264,17 @@ def _safe_file_name(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _local_copy(source: str) -> Iterator[tuple[Path, str, str]]:
-    """The source as a local file, with the folder its pictures are relative to and its own name."""
+def open_source(source: str) -> Iterator[SourceFile]:
+    """A catalog at a local path or s3:// URL as a local file. Raises CatalogError."""
     if "://" not in source:
         file = Path(source).expanduser().absolute()
         if not file.exists():
             raise CatalogError(f"There is no catalog at {file}; check the path")
         if file.is_dir():
             raise CatalogError(f"{file} is a folder; name the catalog file inside it")
-        yield file, str(file.parent), file.name
+        if not file.is_file():
+            raise CatalogError(f"{file} is not an ordinary file; give one catalog file")
+        yield SourceFile(file, source, str(file.parent), file.name)
         return
     if not source.startswith("s3://"):
         raise CatalogError(f"{source}: a catalog is a local path or an s3:// URL")
@@ -202,9 +284,12 @@ def _local_copy(source: str) -> Iterator[tuple[Path, str, str]]:
         try:
             filesystem, path = fsspec.core.url_to_fs(source)
             filesystem.get_file(path, str(file))
-        except OSError as error:
-            raise CatalogError(f"{source} cannot be read: {error}") from error
-        yield file, base, name
+        except FileNotFoundError as error:
+            raise CatalogError(f"There is no catalog at {source}; check the address") from error
+        except Exception as error:
+            # botocore's errors share no base; none may bring down what else is taken in.
+            raise SourceUnreachable(f"{source} cannot be read: {str(error) or type(error).__name__}") from error
+        yield SourceFile(file, source, base, name)
 
 
 def catalogs(batches: list[Batch]) -> Iterator[Batch]:
