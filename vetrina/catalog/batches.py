@@ -89,7 +89,12 @@ class SourceFile:
     @property
     def catalog(self) -> str:
         """The catalog's name unless another is given: the file's without suffixes."""
-        return re.sub(r"(\.[A-Za-z]+)?(\.gz)?$", "", self.name, count=1) or self.name
+        return catalog_name(self.name)
+
+
+def catalog_name(file_name: str) -> str:
+    """The name that a catalog has by its file's name: without suffixes."""
+    return re.sub(r"(\.[A-Za-z]+)?(\.gz)?$", "", file_name, count=1) or file_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +218,11 @@ def list_batches(store: Store) -> list[Batch]:
     for name in store.names("sequence"):
         batches.append(_read_record(store, f"sequence/{name}"))
     return batches
+
+
+def is_worked(store: Store, batch: Batch) -> bool:
+    """Whether a run has brought the batch to its embeddings, under whatever models."""
+    return bool(store.names(batch.path("embeddings")))
 
 
 def find_batch(store: Store, key: str) -> Batch:
