@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from orchestration.deployment import Deployment
 from vetrina.catalog.batches import list_batches
+from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.versions import current, verify
@@ -93,6 +95,7 @@ def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
         "reasons": dict(coverage.reasons),
         "problems": [problem.as_json() for problem in coverage.problems],
         "batches": batches,
+        "set_aside": [asdict(problem) for problem in list_set_aside(store)],
         "index": index,
         "damaged": damaged,
         "undetectable_classes": list(deployment.detector.undetectable()),
