@@ -24,6 +24,7 @@ SOURCE_TAG = "vetrina/source"
 _SECONDS_BETWEEN_TICKS = 15
 _SECONDS_OF_WORK = 20.0
 """Of one tick, and of one file in it: a tick may take 60 s before Dagster gives it up."""
+_LARGE_BYTES = 64 << 20
 _RUNS_OF_ONE_TICK = 100
 _MOST_SHOWN = 10
 
@@ -49,6 +50,7 @@ def watched_folder(settings: Settings) -> dg.SensorDefinition:
                 read_options_of(settings),
                 settle=settings.watch_settle,
                 budget=_SECONDS_OF_WORK,
+                large_bytes=_LARGE_BYTES,
             )
             standing = len(list_set_aside(kept))
         except VetrinaError as error:

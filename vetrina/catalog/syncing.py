@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from vetrina.catalog.batches import (
@@ -57,7 +57,9 @@ class SyncOrder:
     @property
     def shown(self) -> str:
         """The source without secrets."""
-        return redact(self.source) if self._is_web else self.source
+        if self._is_web:
+            return redact(self.source)
+        return self.source if "://" in self.source else str(Path(self.source).expanduser().absolute())
 
     @property
     def catalog(self) -> str:
@@ -151,7 +153,9 @@ def _take(store: Store, order: SyncOrder, got: Download) -> SyncResult:
         catalog=order.catalog,
         max_removed=order.max_removed,
         confirmed=order.confirmed,
-        confirm="run `vetrina sync --confirm-removals`",
+        confirm="run the same command again with --confirm-removals"
+        if order.origin == "command"
+        else "run `vetrina sync --confirm-removals`, or the job sync with confirm_removals",
     )
     if order.dry_run:
         skipped = "nothing is registered by a dry run"

@@ -142,7 +142,7 @@ def watch(
     *,
     settle: float,
     budget: float,
-    large_bytes: int = 64 << 20,
+    large_bytes: int,
     clock: Callable[[], float] = time.time,
 ) -> WatchReport:
     """Visit the watched folder: register what is new and whole, set aside what cannot be read.
