@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -20,11 +21,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-import fsspec
-
+from vetrina.catalog.buckets import fetch
 from vetrina.catalog.checking import check_whole
 from vetrina.catalog.columns import ColumnMap, shown
-from vetrina.errors import CatalogError, NotFound, SourceUnreachable
+from vetrina.errors import CatalogError, NotFound
 from vetrina.store import Store, sha256_of
 
 Mode = Literal["delta", "snapshot"]
@@ -213,11 +213,29 @@ def _newest(batches: list[Batch], catalog: str) -> Batch | None:
 
 
 def list_batches(store: Store) -> list[Batch]:
-    """All batches by sequence."""
-    batches: list[Batch] = []
-    for name in store.names("sequence"):
-        batches.append(_read_record(store, f"sequence/{name}"))
-    return batches
+    """All batches by sequence.
+
+    Records are only ever added, at the end: what was listed before is not listed again.
+    """
+    listed = _LISTED.get(store.root, [])
+    if listed and not store.exists(_record(listed[-1].sequence)):
+        # Another store has taken the place of the one that was listed.
+        listed = []
+        _RECORDS.clear()
+    if not listed:
+        listed = [_read_record(store, f"sequence/{name}") for name in store.names("sequence")]
+    else:
+        listed = [*listed, *_records_after(store, listed[-1].sequence)]
+    _LISTED[store.root] = listed
+    return list(listed)
+
+
+def _records_after(store: Store, sequence: int) -> Iterator[Batch]:
+    for following in itertools.count(sequence + 1):
+        try:
+            yield _read_record(store, _record(following))
+        except FileNotFoundError:
+            return
 
 
 def is_worked(store: Store, batch: Batch) -> bool:
@@ -240,6 +258,7 @@ def catalog_file(store: Store, batch: Batch) -> Path:
 
 # Records never change once created, so one read for each is enough.
 _RECORDS: dict[tuple[str, str], Batch] = {}
+_LISTED: dict[str, list[Batch]] = {}
 
 
 def _read_record(store: Store, path: str) -> Batch:
@@ -291,14 +310,7 @@ def open_source(source: str) -> Iterator[SourceFile]:
     base, _, name = source.rpartition("/")
     with tempfile.TemporaryDirectory(prefix="vetrina-") as folder:
         file = Path(folder) / "catalog"
-        try:
-            filesystem, path = fsspec.core.url_to_fs(source)
-            filesystem.get_file(path, str(file))
-        except FileNotFoundError as error:
-            raise CatalogError(f"There is no catalog at {source}; check the address") from error
-        except Exception as error:
-            # botocore's errors share no base; none may bring down what else is taken in.
-            raise SourceUnreachable(f"{source} cannot be read: {str(error) or type(error).__name__}") from error
+        fetch(source, file)
         yield SourceFile(file, source, base, name)
 
 

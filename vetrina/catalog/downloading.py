@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-import fsspec
 import requests
 import urllib3.exceptions
 
 from vetrina.catalog.batches import SourceFile, open_source
+from vetrina.catalog.buckets import etag_of
 from vetrina.errors import CatalogError, SourceUnreachable, StoreError
 from vetrina.pictures.addresses import GuardedAdapter, Trouble, Watch, redact, web_trouble
 from vetrina.pictures.fetching import PASSING, REDIRECTS, Validators, conditions, retry_after, validators_of
@@ -86,16 +86,13 @@ def download(
 
 def _stamp(source: str) -> str | None:
     """What changes when a path's or an s3:// address's content does; None where that cannot be told."""
+    if source.startswith("s3://"):
+        return etag_of(source)
     try:
-        if "://" not in source:
-            found = Path(source).expanduser().stat()
-            return f"{found.st_size:x}.{found.st_mtime_ns:x}.{found.st_ctime_ns:x}"
-        files, path = fsspec.core.url_to_fs(source)
-        files.invalidate_cache(path)
-        return files.info(path).get("ETag") or None
-    except Exception:
-        # Reading the source right after this says what is wrong with it, for people.
-        return None
+        found = Path(source).expanduser().stat()
+    except OSError:
+        return None  # reading it right after this says what is wrong, for people
+    return f"{found.st_size:x}.{found.st_mtime_ns:x}.{found.st_ctime_ns:x}"
 
 
 class _Web:

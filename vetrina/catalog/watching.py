@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import fsspec
-
 from vetrina.catalog.batches import Batch, ReadOptions, content_of, list_batches, open_source, register_file
+from vetrina.catalog.buckets import list_bucket
 from vetrina.catalog.checking import TooLong
 from vetrina.catalog.problems import list_set_aside, mended, set_aside
 from vetrina.errors import CatalogError, SourceUnreachable, StoreError
@@ -291,32 +290,17 @@ def _list_local(root: str) -> list[Listed]:
 
 
 def _list_bucket(root: str) -> list[Listed]:
-    try:
-        files, path = fsspec.core.url_to_fs(root.rstrip("/"))
-        found = files.ls(path, detail=True, refresh=True)
-    except FileNotFoundError as error:
-        if "/" in root.removeprefix("s3://").rstrip("/"):
-            return []  # a prefix without files is no prefix at all
-        raise CatalogError(f"{root}: there is no such bucket; correct VETRINA_WATCH") from error
-    except PermissionError as error:
-        raise CatalogError(
-            f"{root} cannot be listed: access was denied; renew the credentials, or allow s3:ListBucket"
-        ) from error
-    except Exception as error:
-        # botocore's errors share no base with OSError; whatever it is, other intake must go on.
-        raise CatalogError(
-            f"{root} cannot be listed ({type(error).__name__}); check the credentials, the endpoint and VETRINA_WATCH"
-        ) from error
     listed: list[Listed] = []
-    for entry in found:
+    for entry in list_bucket(root.rstrip("/")):
         name = str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]
-        if str(entry["name"]).rstrip("/") == path:
+        if str(entry["name"]).strip("/") == root.removeprefix("s3://").strip("/"):
             continue  # the prefix's own placeholder
-        is_folder = entry["type"] != "file"
-        modified = entry.get("LastModified")
-        stamp = modified.timestamp() if modified is not None else 0.0
-        mark = "folder" if is_folder else f"{entry.get('size', 0):x}.{entry.get('ETag', '')}.{stamp:.0f}"
-        listed.append(Listed(name, mark, stamp, 0 if is_folder else int(entry.get("size") or 0), is_folder))
+        if entry["type"] != "file":
+            listed.append(Listed(name, "folder", 0.0, 0, True))
+            continue
+        modified = entry["LastModified"].timestamp()
+        mark = f"{entry['size']:x}.{entry['ETag']}.{modified:.0f}"
+        listed.append(Listed(name, mark, modified, int(entry["size"])))
     return listed
 
 
