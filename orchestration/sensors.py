@@ -13,7 +13,7 @@ from assets.partitions import catalog_batch
 from orchestration.intake_jobs import LARGE_FILE_JOB, large_file_config
 from resources.configured import read_options_of
 from resources.storage import StoreResource
-from vetrina.catalog.batches import Batch, is_worked, list_batches
+from vetrina.catalog.batches import Batch, batches_to_launch
 from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.watching import Listed, WatchReport, watch
 from vetrina.errors import VetrinaError
@@ -82,27 +82,32 @@ def registered_batches(job_name: str) -> dg.SensorDefinition:
         # The cursor only spares work: without it every batch is looked at anew, and its run key keeps it single.
         through = int(context.cursor or 0)
         try:
-            kept = store.open()
-            batches = [batch for batch in list_batches(kept) if batch.sequence > through][:_RUNS_OF_ONE_TICK]
-            wanted = [batch for batch in batches if batch.origin != "command" and not is_worked(kept, batch)]
+            new, wanted = batches_to_launch(store.open(), through, _RUNS_OF_ONE_TICK)
         except VetrinaError as error:
             context.log.error(str(error))
-            return dg.SensorResult(skip_reason=str(error))
-        if not batches:
-            return dg.SensorResult(skip_reason="No batch was registered since the last tick", cursor=str(through))
-        nothing = f"{len(batches)} new batches are worked already, or by a command"
+            return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
+        nothing = "No batch was registered since the last tick"
+        if new:
+            nothing = f"{len(new)} new batches are worked already, or by a command"
+        keys = list(dict.fromkeys(batch.key for batch in (*new, *wanted)))
         return dg.SensorResult(
             run_requests=[_run_of(batch) for batch in wanted],
             skip_reason=None if wanted else nothing,
-            cursor=str(batches[-1].sequence),
-            dynamic_partitions_requests=[catalog_batch.build_add_request([batch.key for batch in batches])],
+            cursor=str(new[-1].sequence if new else through),
+            dynamic_partitions_requests=[catalog_batch.build_add_request(keys)] if keys else [],
         )
 
     return sensor
 
 
 def _run_of(batch: Batch) -> dg.RunRequest:
-    return dg.RunRequest(partition_key=batch.key, run_key=batch.key, tags={SOURCE_TAG: batch.source[-250:]})
+    # A run whose process dies is started anew (`run_retries` in dagster.yaml); one that fails says why, and is not.
+    tags = {
+        SOURCE_TAG: batch.source[-250:],
+        "dagster/max_retries": "2",
+        "dagster/retry_on_asset_or_op_failure": "false",
+    }
+    return dg.RunRequest(partition_key=batch.key, run_key=batch.key, tags=tags)
 
 
 def _run_of_large(root: str, file: Listed) -> dg.RunRequest:

@@ -158,6 +158,22 @@ def test_what_a_command_added_is_not_run_again_by_the_sensor(
     assert ticker.partitions == [batch.key]
 
 
+def test_what_a_killed_command_left_behind_is_run_once_it_comes_by_the_folder(
+    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker
+) -> None:
+    content = Path(shop.catalog("spring", rows_of(server, ["box"]))).read_bytes()
+    batch = shop.register(str(shop.folder / "spring.csv"))
+    assert ticker.tick("registered_batches")[0] == []
+    (folder / "spring.csv").write_bytes(content)
+    ticker.tick("watched_folder")
+    ((request,), _) = ticker.tick("registered_batches")
+    assert request.partition_key == batch.key
+    assert ticker.run(request, BATCH_JOB).success
+    assert ticker.tick("registered_batches")[0] == []
+    assert shop.deployment.store.names("intake/taken_over") == []
+    assert len(list_batches(shop.deployment.store)) == 1
+
+
 def test_many_batches_are_launched_over_several_ticks_the_earliest_first(
     shop: Shop, folder: Path, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

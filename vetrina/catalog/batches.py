@@ -44,7 +44,8 @@ class Batch:
         file: the file's own name; its suffixes tell the format.
         sha256: of the file's content.
         sequence: its place; later batches win.
-        origin: who brought it. A "command" works its batch itself; a sensor launches the runs of all others.
+        origin: who brought it. A "command" works its batch itself; a sensor launches the runs of all others
+            (see `batches_to_launch`).
     """
 
     key: str
@@ -155,6 +156,7 @@ def register_file(
     sha256 = content_of(found)
     catalog = name or found.catalog
     if (known := _newest(list_batches(store), catalog)) is not None and (known.sha256, known.mode) == (sha256, mode):
+        _take_over(store, known, origin)
         return known, False
     check_whole(
         found.file,
@@ -183,6 +185,7 @@ def register_file(
         batches = list_batches(store)
         known = _newest(batches, catalog)
         if known is not None and (known.sha256, known.mode) == (sha256, mode):
+            _take_over(store, known, origin)
             return known, False
         batch = dataclasses.replace(
             draft,
@@ -236,6 +239,31 @@ def _records_after(store: Store, sequence: int) -> Iterator[Batch]:
             yield _read_record(store, _record(following))
         except FileNotFoundError:
             return
+
+
+def batches_to_launch(store: Store, after: int, most: int) -> tuple[list[Batch], list[Batch]]:
+    """The batches with a sequence beyond `after`, at most `most`, and which batches want a run by somebody else.
+
+    A batch that is worked already, or that a command works, wants none; one that a command left behind does once
+    its catalog comes again by the watched folder or a sync.
+    """
+    batches = list_batches(store)
+    new = [batch for batch in batches if batch.sequence > after][:most]
+    left = {name.removesuffix(".json") for name in store.names(_TAKEN_OVER)}
+    wanted = [batch for batch in new if batch.origin != "command" and batch.key not in left]
+    wanted += [batch for batch in batches if batch.key in left]
+    unworked = [batch for batch in wanted if not is_worked(store, batch)]
+    for key in left - {batch.key for batch in unworked}:
+        store.delete(f"{_TAKEN_OVER}/{key}.json")
+    return new, unworked
+
+
+def _take_over(store: Store, batch: Batch, origin: Origin) -> None:
+    if origin != "command" and batch.origin == "command" and not is_worked(store, batch):
+        store.write_json(f"{_TAKEN_OVER}/{batch.key}.json", {"by": origin})
+
+
+_TAKEN_OVER = "intake/taken_over"
 
 
 def is_worked(store: Store, batch: Batch) -> bool:
