@@ -13,7 +13,7 @@ from orchestration.deployment import Deployment
 from orchestration.home import open_instance
 from orchestration.runs import RunFailed, RunReport, run_batch, run_publish
 from resources.configured import read_options_of, sync_order_of
-from vetrina.catalog.batches import Batch, list_batches, open_source, register_file
+from vetrina.catalog.batches import Batch, content_of, list_batches, open_source, register_file
 from vetrina.catalog.syncing import check_snapshot, sync_catalog
 from vetrina.embedding.vectors import embeddings_path
 from vetrina.errors import CatalogError, NotFound
@@ -72,7 +72,9 @@ def _register(
 ) -> tuple[Batch, bool]:
     options = read_options_of(deployment.settings)
     with open_source(source) as found:
+        checked: str | None = None
         if snapshot:
+            checked = content_of(found)
             check_snapshot(
                 deployment.store,
                 found,
@@ -82,7 +84,9 @@ def _register(
                 confirmed=confirmed,
                 confirm="run the same command again with --confirm-removals",
             )
-        return register_file(deployment.store, found, options, name=name, mode="snapshot" if snapshot else "delta")
+        return register_file(
+            deployment.store, found, options, name=name, mode="snapshot" if snapshot else "delta", checked=checked
+        )
 
 
 def sync_source(

@@ -85,7 +85,9 @@ def test_only_what_is_new_changed_or_vanished_becomes_a_batch(source: Source) ->
     assert (first.batch.mode, first.batch.origin, first.batch.catalog) == ("snapshot", "sync", "shop")
     assert _counts(first.difference) == {"new": 10}
 
-    source.put(export({**TEN, "p1": "2", "p10": "1"} | {}).replace(b"p9,https://pics.example/p9.jpg,1\n", b""))
+    changed = {**TEN, "p1": "2", "p10": "1"}
+    del changed["p9"]
+    source.put(export(changed))
     second = source.sync()
     assert _counts(second.difference) == {"new": 1, "changed": 1, "vanished": 1, "unchanged": 8}
     assert second.batch is not None
@@ -155,6 +157,19 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(source: Source) ->
     with pytest.raises(RemovalsRefused):
         source.sync(dry_run=True)
     assert source.problems == []
+
+
+def test_what_another_catalog_changed_since_is_left_to_it(source: Source, tmp_path: Path) -> None:
+    source.put(export(TEN))
+    source.sync()
+    (tmp_path / "prices.csv").write_bytes(export({"p1": "99"}))
+    batch, _ = register_batch(source.store, str(tmp_path / "prices.csv"))
+    catalogue_batch(source.store, batch)
+    assert "has not changed" in source.sync().skipped
+    for name in source.store.names("intake/synced"):  # what was remembered is lost
+        source.store.delete(f"intake/synced/{name}")
+    assert "came by other catalogs" in source.sync().skipped
+    assert source.batches == 2
 
 
 # ---- The guard

@@ -138,11 +138,13 @@ def register_file(
     mode: Mode = "delta",
     origin: Origin = "command",
     until: float | None = None,
+    checked: str | None = None,
 ) -> tuple[Batch, bool]:
     """Make a catalog a batch, unless it is the newest of its catalog already.
 
     Args:
         name: the catalog's name; by default the file's name without suffixes.
+        checked: sha256 of the content if the caller has read it to its end already.
         until: `time.monotonic()` at which to give up reading it.
 
     Returns:
@@ -158,14 +160,15 @@ def register_file(
     if (known := _newest(list_batches(store), catalog)) is not None and (known.sha256, known.mode) == (sha256, mode):
         _take_over(store, known, origin)
         return known, False
-    check_whole(
-        found.file,
-        name=found.name,
-        base=found.base,
-        columns=options.columns,
-        allow_outside=options.allow_outside,
-        until=until,
-    )
+    if checked != sha256:
+        check_whole(
+            found.file,
+            name=found.name,
+            base=found.base,
+            columns=options.columns,
+            allow_outside=options.allow_outside,
+            until=until,
+        )
     draft = Batch(
         key="",
         catalog=catalog,

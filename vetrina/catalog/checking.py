@@ -6,7 +6,7 @@ What the rows mean belongs in `reading`; what they change belongs in `shop`.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from vetrina.catalog.columns import ColumnMap
@@ -23,14 +23,6 @@ class TooLong(Exception):
     """Reading was not done when its time was up; somebody with more time must do it. Never leaves the room."""
 
 
-@dataclass(frozen=True, slots=True)
-class RowCounts:
-    """Rows of a whole catalog: usable ones (removals included) and rejected ones."""
-
-    usable: int
-    rejected: int
-
-
 def check_whole(
     file: Path,
     *,
@@ -39,8 +31,8 @@ def check_whole(
     columns: ColumnMap,
     allow_outside: bool = False,
     until: float | None = None,
-) -> RowCounts:
-    """Read a catalog to its end and count its rows.
+) -> None:
+    """Read a catalog to its end.
 
     Args:
         until: `time.monotonic()` at which to give up.
@@ -49,22 +41,28 @@ def check_whole(
         CatalogError: it cannot be read to its end, or it ends within a row.
         TooLong: `until` has passed.
     """
-    usable = rejected = 0
-    last: CatalogRow | RejectedRow | None = None
-    for row in read_catalog(file, name=name, base=base, columns=columns, allow_outside=allow_outside):
-        last = row
-        if isinstance(row, CatalogRow):
-            usable += 1
-        else:
-            rejected += 1
-        if until is not None and (usable + rejected) % _ROWS_BETWEEN_LOOKS == 0 and time.monotonic() > until:
+    rows = whole_rows(file, name=name, base=base, columns=columns, allow_outside=allow_outside)
+    for number, _ in enumerate(rows):
+        if until is not None and number % _ROWS_BETWEEN_LOOKS == 0 and time.monotonic() > until:
             raise TooLong
+
+
+def whole_rows(
+    file: Path, *, name: str, base: str, columns: ColumnMap, allow_outside: bool = False
+) -> Iterator[CatalogRow | RejectedRow]:
+    """The rows of a catalog as `read_catalog` gives them.
+
+    Raises:
+        CatalogError: as there, and at the end when the file ends within a row.
+    """
+    last: CatalogRow | RejectedRow | None = None
+    for last in read_catalog(file, name=name, base=base, columns=columns, allow_outside=allow_outside):
+        yield last
     if isinstance(last, RejectedRow) and last.reason in _CUT and not _ends_with_a_line(file, name):
         raise CatalogError(
             f"{name}: ends within line {last.line}, so it is cut ({last.detail}); copy or export it again, "
             "and end the last line with a line break"
         )
-    return RowCounts(usable, rejected)
 
 
 def _ends_with_a_line(file: Path, name: str) -> bool:

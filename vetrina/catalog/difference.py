@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vetrina.catalog.batches import ReadOptions, SourceFile, list_batches
-from vetrina.catalog.reading import CatalogRow, read_catalog
+from vetrina.catalog.checking import whole_rows
+from vetrina.catalog.reading import CatalogRow
 from vetrina.catalog.shop import row_digest, shop_now
 from vetrina.errors import CatalogError
 from vetrina.store import Store
@@ -51,12 +52,12 @@ class Difference:
 
 
 def snapshot_difference(store: Store, found: SourceFile, options: ReadOptions, catalog: str) -> Difference:
-    """What `found` would change as the whole of `catalog`. Raises CatalogError when it cannot be read to its end."""
+    """What `found` would change as the whole of `catalog`. Raises CatalogError when it is not whole."""
     shop = shop_now(store)
     sequences = {batch.sequence for batch in list_batches(store) if batch.catalog == catalog}
     digests: dict[str, str] = {}  # the last row of each id wins; empty: it removes the product
     rows = rejected = 0
-    for row in read_catalog(
+    for row in whole_rows(
         found.file, name=found.name, base=found.base, columns=options.columns, allow_outside=options.allow_outside
     ):
         rows += 1

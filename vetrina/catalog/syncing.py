@@ -23,7 +23,6 @@ from vetrina.catalog.batches import (
     list_batches,
     register_file,
 )
-from vetrina.catalog.checking import check_whole
 from vetrina.catalog.difference import Difference, check_removals, snapshot_difference
 from vetrina.catalog.downloading import Download, DownloadLimits, download
 from vetrina.catalog.problems import mended, set_aside
@@ -101,12 +100,13 @@ def sync_catalog(store: Store, order: SyncOrder) -> SyncResult:
     try:
         memory = _recall(store, order)
         with download(store, order.source, order.limits, memory.validators if memory else None) as got:
-            if got is None or (memory is not None and memory.sha256 == content_of(got.found)):
-                assert memory is not None  # without validators nothing can be unchanged
+            sha256 = None if got is None else content_of(got.found)
+            if memory is not None and sha256 in (None, memory.sha256):
                 skipped = f"{order.shown} has not changed since {memory.at}"
                 result = SyncResult(order.catalog, order.shown, skipped, None, None)
             else:
-                result = _take(store, order, got)
+                assert got is not None and sha256 is not None  # only by a memory can it be unchanged
+                result = _take(store, order, got, sha256)
     except CatalogError as error:
         if not order.dry_run:
             set_aside(store, order.shown, "sync", str(error))
@@ -136,16 +136,13 @@ def check_snapshot(
         RemovalsRefused: too much would be removed.
         CatalogError: the file is no whole catalog.
     """
-    check_whole(
-        found.file, name=found.name, base=found.base, columns=options.columns, allow_outside=options.allow_outside
-    )
     difference = snapshot_difference(store, found, options, catalog)
     if not confirmed:
         check_removals(difference, found, max_removed, confirm)
     return difference
 
 
-def _take(store: Store, order: SyncOrder, got: Download) -> SyncResult:
+def _take(store: Store, order: SyncOrder, got: Download, sha256: str) -> SyncResult:
     difference = check_snapshot(
         store,
         got.found,
@@ -157,16 +154,28 @@ def _take(store: Store, order: SyncOrder, got: Download) -> SyncResult:
         if order.origin == "command"
         else "run `vetrina sync --confirm-removals`, or the job sync with confirm_removals",
     )
+    batch: Batch | None = None
+    skipped = ""
     if order.dry_run:
         skipped = "nothing is registered by a dry run"
-        return SyncResult(order.catalog, order.shown, skipped, difference, None)
-    if difference.is_empty:
+    elif difference.is_empty:
         skipped = f"{order.shown} says nothing new: the shop has all {difference.unchanged} products as they are there"
-        _remember(store, order, got)
-        return SyncResult(order.catalog, order.shown, skipped, difference, None)
-    batch, _ = register_file(store, got.found, order.options, name=order.catalog, mode="snapshot", origin=order.origin)
-    _remember(store, order, got)
-    return SyncResult(order.catalog, order.shown, "", difference, batch)
+    else:
+        registered, new = register_file(
+            store,
+            got.found,
+            order.options,
+            name=order.catalog,
+            mode="snapshot",
+            origin=order.origin,
+            checked=sha256,
+        )
+        batch = registered if new else None
+        if not new:
+            skipped = f"{order.shown} is the newest batch of its catalog already; what differs came by other catalogs"
+    if not order.dry_run:
+        _remember(store, order, got, sha256)
+    return SyncResult(order.catalog, order.shown, skipped, difference, batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +206,13 @@ def _recall(store: Store, order: SyncOrder) -> _Memory | None:
     return memory if (memory.order, memory.newest) == (_digest_of(order), _newest(store, order)) else None
 
 
-def _remember(store: Store, order: SyncOrder, got: Download) -> None:
+def _remember(store: Store, order: SyncOrder, got: Download, sha256: str) -> None:
     memory = _Memory(
         order=_digest_of(order),
         newest=_newest(store, order),
         etag=got.validators.etag,
         last_modified=got.validators.last_modified,
-        sha256=content_of(got.found),
+        sha256=sha256,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     store.write_json(_path(order), asdict(memory))
