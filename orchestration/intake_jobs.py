@@ -40,7 +40,7 @@ def large_file_job(settings: Settings) -> dg.JobDefinition:
         try:
             report = take_large(store.open(), settings.watch, context.op_config["name"], read_options_of(settings))
         except CatalogError as error:
-            raise _failure(error) from error
+            raise _failure(error) from None  # the reason is all that helps
         for _, reason in report.aside:
             raise dg.Failure(f"Set aside: {reason}", allow_retries=False)
         for batch in report.registered:
@@ -78,7 +78,7 @@ def sync_job(settings: Settings) -> dg.JobDefinition:
         try:
             result = sync_catalog(store.open(), order)
         except CatalogError as error:
-            raise _failure(error) from error
+            raise _failure(error) from None  # the reason is all that helps
         context.add_output_metadata(_metadata(result))
         context.log.info(
             result.skipped

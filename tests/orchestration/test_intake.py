@@ -83,7 +83,8 @@ def folder(shop: Shop) -> Path:
 
 def _why(result: dg.ExecuteInProcessResult) -> str:
     (event,) = result.filter_events(lambda event: event.is_step_failure or event.is_step_up_for_retry)
-    return str(event.event_specific_data.error.message)
+    error = event.event_specific_data.error
+    return str((error.cause or error).message)
 
 
 def test_without_a_folder_the_sensor_says_how_to_switch_it_on(shop: Shop, ticker: Ticker) -> None:
@@ -295,16 +296,29 @@ def test_a_nightly_sync_works_what_changed_and_refuses_to_empty_the_shop(
     assert shop_status(shop.deployment, 0)["set_aside"] == []
 
 
-def test_a_source_in_trouble_is_tried_again_and_a_broken_export_is_not(
-    shop: Shop, server: FaultServer, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("code", "again"), [(503, True), (404, False)])
+def test_a_source_in_trouble_is_tried_again_later_and_a_missing_one_is_not(
+    shop: Shop, server: FaultServer, ticker: Ticker, monkeypatch: pytest.MonkeyPatch, code: int, again: bool
 ) -> None:
     monkeypatch.setattr("vetrina.catalog.downloading.time.sleep", lambda _: None)
+    monkeypatch.setattr("orchestration.intake_jobs._AGAIN", dg.RetryPolicy(max_retries=1))
+    _export(shop, server, ["box"])
     shop.set(SYNC_SOURCE=server.url("/shop.csv"))
-    server.fail("/shop.csv", status(404))
-    gone = ticker.run(dg.RunRequest(), SYNC_JOB)
-    assert "404" in _why(gone)
-    assert not gone.filter_events(lambda event: event.is_step_up_for_retry)
-    assert list_batches(shop.deployment.store) == []
+    server.fail("/shop.csv", status(code, times=2))  # as often as one try of the job asks
+    result = ticker.run(dg.RunRequest(), SYNC_JOB)
+    assert result.success == again
+    assert f"answered {code}" in _why(result)
+    assert len(list_batches(shop.deployment.store)) == again
+
+
+def test_intake_runs_by_itself_in_a_new_installation() -> None:
+    repository = build_defs().get_repository_def()
+    running = {
+        definition.name
+        for definition in (*repository.sensor_defs, *repository.schedule_defs)
+        if definition.default_status.value == "RUNNING"
+    }
+    assert {"watched_folder", "registered_batches", "catalog_sync"} <= running
 
 
 def _export(shop: Shop, server: FaultServer, names: list[str]) -> bytes:
