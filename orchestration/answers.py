@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from orchestration.deployment import Deployment
+from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.versions import current, verify
@@ -92,6 +94,7 @@ def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
         "reasons": dict(coverage.reasons),
         "problems": [problem.as_json() for problem in coverage.problems],
         "batches": batches,
+        "set_aside": [asdict(problem) for problem in list_set_aside(store)],
         "index": index,
         "damaged": damaged,
         "undetectable_classes": list(deployment.detector.undetectable()),

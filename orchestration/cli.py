@@ -38,6 +38,9 @@ ClassName = Annotated[
     str | None, typer.Option("--class", help="Only products of this Open Images class, or of one within it.")
 ]
 Exact = Annotated[bool, typer.Option("--exact", help="Compare with everything: what did the index miss?")]
+Confirm = Annotated[
+    bool, typer.Option("--confirm-removals", help="Remove what a whole catalog lacks, however much it is.")
+]
 Picture = Annotated[Path | None, typer.Option("--picture", help="Also draw the answer into this PNG file.")]
 
 
@@ -60,13 +63,46 @@ def add(
     snapshot: Annotated[
         bool, typer.Option("--snapshot", help="The file is the whole catalog: what it lacks was removed.")
     ] = False,
+    confirm_removals: Confirm = False,
     as_json: Json = False,
 ) -> None:
     """Take catalogs in: fetch, detect, embed what is new, and publish the index."""
     from orchestration.intake import add_catalogs
 
-    report = add_catalogs(_deployment(), catalogs, name=batch, snapshot=snapshot, progress=_progress(as_json))
+    report = add_catalogs(
+        _deployment(),
+        catalogs,
+        name=batch,
+        snapshot=snapshot,
+        confirmed=confirm_removals,
+        progress=_progress(as_json),
+    )
     _print(report, as_json, printing.intake)
+    _fail_if(bool(report["failed"]))
+
+
+@app.command()
+def sync(
+    source: Annotated[
+        str | None, typer.Argument(help="The whole catalog: a path, s3:// or http(s); by default VETRINA_SYNC_SOURCE.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The catalog's name; by default its file's.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    confirm_removals: Confirm = False,
+    as_json: Json = False,
+) -> None:
+    """Take a whole catalog in: work only what changed, remove what vanished, and publish the index."""
+    from orchestration.intake import sync_source
+
+    report = sync_source(
+        _deployment(),
+        source=source,
+        name=name,
+        dry_run=dry_run,
+        confirmed=confirm_removals,
+        progress=_progress(as_json),
+    )
+    _print(report, as_json, printing.synced)
     _fail_if(bool(report["failed"]))
 
 

@@ -10,6 +10,9 @@ from assets.embeddings import embeddings
 from assets.raw_images import raw_images
 from assets.similar_products import similar_products
 from assets.similarity_index import similarity_index
+from orchestration.intake_jobs import large_file_job, sync_job
+from orchestration.schedules import catalog_sync
+from orchestration.sensors import registered_batches, watched_folder
 from resources.configured import resources_of
 from vetrina.errors import SettingError
 from vetrina.settings import Settings
@@ -43,7 +46,11 @@ def build_defs(**overrides: Any) -> dg.Definitions:
                 selection=["similarity_index", "similar_products"],
                 description="The index over all finished batches, and the table of similar products.",
             ),
+            large_file_job(settings),
+            sync_job(settings),
         ],
+        schedules=[catalog_sync(settings)],
+        sensors=[watched_folder(settings), registered_batches(BATCH_JOB)],
         resources=resources_of(settings),
         executor=_executor(settings.executor),
     )

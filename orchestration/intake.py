@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -11,8 +12,9 @@ from assets.progress import Listener, listeners
 from orchestration.deployment import Deployment
 from orchestration.home import open_instance
 from orchestration.runs import RunFailed, RunReport, run_batch, run_publish
-from vetrina.catalog.batches import Batch, list_batches, register_batch
-from vetrina.catalog.columns import split_names
+from resources.configured import read_options_of, sync_order_of
+from vetrina.catalog.batches import Batch, content_of, list_batches, open_source, register_file
+from vetrina.catalog.syncing import check_snapshot, sync_catalog
 from vetrina.embedding.vectors import embeddings_path
 from vetrina.errors import CatalogError, NotFound
 from vetrina.states import FAILED
@@ -34,37 +36,96 @@ class Progress(Protocol):
 
 
 def add_catalogs(
-    deployment: Deployment, sources: Sequence[str], *, name: str | None, snapshot: bool, progress: Progress
+    deployment: Deployment,
+    sources: Sequence[str],
+    *,
+    name: str | None,
+    snapshot: bool,
+    progress: Progress,
+    confirmed: bool = False,
 ) -> Report:
     """Register each source as a batch, work it, and publish once for all of them.
 
     A catalog that cannot be used is reported under "failed"; the others go on.
 
+    Args:
+        confirmed: a snapshot may remove however much it lacks.
+
     Raises:
         CatalogError: none of the catalogs can be used.
         RunFailed: the index could not be published.
     """
-    settings = deployment.settings
     batches: list[tuple[Batch, bool]] = []
     failed: list[Report] = []
     for source in sources:
         try:
-            batches.append(
-                register_batch(
-                    deployment.store,
-                    source,
-                    name=name,
-                    mode="snapshot" if snapshot else "delta",
-                    id_columns=split_names(settings.id_columns),
-                    picture_columns=split_names(settings.picture_columns),
-                    allow_outside=settings.allow_outside,
-                )
-            )
+            batches.append(_register(deployment, source, name, snapshot, confirmed))
         except CatalogError as error:
             failed.append({"catalog": source, "error": str(error)})
     if not batches:
         raise CatalogError("\n".join(failure["error"] for failure in failed))
     return _work(deployment, batches, failed, retry=False, progress=progress)
+
+
+def _register(
+    deployment: Deployment, source: str, name: str | None, snapshot: bool, confirmed: bool
+) -> tuple[Batch, bool]:
+    options = read_options_of(deployment.settings)
+    with open_source(source) as found:
+        checked: str | None = None
+        if snapshot:
+            checked = content_of(found)
+            check_snapshot(
+                deployment.store,
+                found,
+                options,
+                catalog=name or found.catalog,
+                max_removed=deployment.settings.max_removed,
+                confirmed=confirmed,
+                confirm="run the same command again with --confirm-removals",
+            )
+        return register_file(
+            deployment.store, found, options, name=name, mode="snapshot" if snapshot else "delta", checked=checked
+        )
+
+
+def sync_source(
+    deployment: Deployment,
+    *,
+    source: str | None,
+    name: str | None,
+    dry_run: bool,
+    confirmed: bool,
+    progress: Progress,
+) -> Report:
+    """Sync a whole catalog, work what changed, and publish.
+
+    Args:
+        source: a path, s3:// or http(s) address; None: VETRINA_SYNC_SOURCE, under its name.
+        dry_run: only say what would change.
+
+    Raises:
+        NotFound: nothing says what to sync.
+        CatalogError: the source cannot be used, or would remove too much. Nothing is registered.
+        RunFailed: the index could not be published.
+    """
+    order = sync_order_of(deployment.settings)
+    if source is not None and source != order.source:
+        order = dataclasses.replace(order, source=source, name="")
+    if not order.source:
+        raise NotFound("There is nothing to sync: name a source, or set VETRINA_SYNC_SOURCE")
+    order = dataclasses.replace(order, name=name or order.name, dry_run=dry_run, confirmed=confirmed, origin="command")
+    result = sync_catalog(deployment.store, order)
+    report: Report = {"batches": [], "failed": [], "published": None}
+    if result.batch is not None:
+        report = _work(deployment, [(result.batch, True)], [], retry=False, progress=progress)
+    report["sync"] = {
+        "catalog": result.catalog,
+        "source": result.source,
+        "skipped": result.skipped or None,
+        "difference": None if result.difference is None else dataclasses.asdict(result.difference),
+    }
+    return report
 
 
 def retry_failed(deployment: Deployment, *, progress: Progress) -> Report:

@@ -80,6 +80,20 @@ def intake(report: dict[str, Any]) -> None:
         )
 
 
+def synced(report: dict[str, Any]) -> None:
+    """What `sync` found different, and then as `intake`."""
+    found = report["sync"]
+    difference = found["difference"]
+    if difference is not None:
+        names = ("new", "changed", "vanished", "removed", "unchanged")
+        counts = ", ".join(f"{difference[name]} {name}" for name in names)
+        _out.print(f"{escape(found['catalog'])}: {counts}; {difference['rejected']} rows rejected")
+    if found["skipped"]:
+        _out.print(f"Skipped: {escape(found['skipped'])}")
+    if report["batches"] or report["failed"]:
+        intake(report)
+
+
 def answer(report: dict[str, Any]) -> None:
     """Similar products, best first."""
     query = report["query"]
@@ -113,6 +127,10 @@ def status(report: dict[str, Any]) -> None:
             states = ", ".join(f"{count} {state}" for state, count in entry["states"].items())
             table.add_row(escape(entry["batch"]), str(entry["rows"]), escape(entry["error"] or states))
         _out.print(table)
+    for problem in report["set_aside"]:
+        _out.print(
+            f"[red]set aside[/red] {escape(problem['source'])} since {problem['since']}: {escape(problem['reason'])}"
+        )
     index = report["index"]
     if index is None:
         _out.print("No index yet.")

@@ -4,6 +4,10 @@ from resources.index import IndexResource
 from resources.models import DetectorResource, ExtractorResource
 from resources.pictures import DecoderResource, FetcherResource
 from resources.storage import StoreResource
+from vetrina.catalog.batches import ReadOptions
+from vetrina.catalog.columns import split_names
+from vetrina.catalog.downloading import DownloadLimits
+from vetrina.catalog.syncing import SyncOrder
 from vetrina.settings import Settings
 
 
@@ -49,3 +53,28 @@ def resources_of(settings: Settings) -> dict[str, object]:
             same_class=settings.same_class,
         ),
     }
+
+
+def read_options_of(settings: Settings) -> ReadOptions:
+    """How catalogs are read."""
+    return ReadOptions(
+        id_columns=split_names(settings.id_columns),
+        picture_columns=split_names(settings.picture_columns),
+        allow_outside=settings.allow_outside,
+    )
+
+
+def sync_order_of(settings: Settings) -> SyncOrder:
+    """What is synced on schedule; its source is empty when nothing is."""
+    return SyncOrder(
+        source=settings.sync_source,
+        options=read_options_of(settings),
+        name=settings.sync_name,
+        max_removed=settings.max_removed,
+        limits=DownloadLimits(
+            deadline=settings.sync_deadline,
+            max_bytes=settings.sync_max_bytes,
+            attempts=settings.fetch_attempts,
+            allow_private=settings.allow_private,
+        ),
+    )

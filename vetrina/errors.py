@@ -16,6 +16,10 @@ class CatalogError(VetrinaError):
     """A catalog as a whole cannot be read (missing, unknown format, no id column, empty)."""
 
 
+class SourceUnreachable(CatalogError):
+    """A catalog cannot be fetched now (network, credentials, a server in trouble); it may work later."""
+
+
 class StoreError(VetrinaError):
     """The store cannot be read or written, or holds something that fails its check."""
 

@@ -76,6 +76,27 @@ class Settings:
     search_k: int = _setting(0, "VETRINA_SEARCH_K", "Annoy nodes visited by a query; 0: chosen for the recall target.")
     recall_target: float = _setting(0.99, "VETRINA_RECALL_TARGET", "Share of the true 10 nearest a query must find.")
     neighbours: int = _setting(10, "VETRINA_NEIGHBOURS", "Similar products kept for each product (k).")
+    watch: str = _setting(
+        "", "VETRINA_WATCH", "A folder or s3:// prefix whose new catalog files become batches; empty: none."
+    )
+    watch_settle: float = _setting(
+        5.0, "VETRINA_WATCH_SETTLE", "Seconds for which a file there must have stayed the same to count as whole."
+    )
+    sync_source: str = _setting(
+        "",
+        "VETRINA_SYNC_SOURCE",
+        "The whole catalog, synced on a schedule: a path, s3:// or http(s) address; empty: none.",
+    )
+    sync_name: str = _setting("", "VETRINA_SYNC_NAME", "The synced catalog's name; empty: its file's.")
+    sync_cron: str = _setting("0 3 * * *", "VETRINA_SYNC_CRON", "When it is synced, as a cron line.")
+    sync_time_zone: str = _setting("UTC", "VETRINA_SYNC_TIME_ZONE", "The time zone of that cron line.")
+    sync_deadline: float = _setting(3600.0, "VETRINA_SYNC_DEADLINE", "Seconds that fetching it may take in all.")
+    sync_max_bytes: int = _setting(8 << 30, "VETRINA_SYNC_MAX_BYTES", "Largest catalog to be fetched, in bytes.")
+    max_removed: float = _setting(
+        0.2,
+        "VETRINA_SYNC_MAX_REMOVED",
+        "Share (0 to 1) of a catalog's products that a snapshot may remove without --confirm-removals.",
+    )
     executor: str = _setting(
         "in_process", "VETRINA_EXECUTOR", "How a Dagster run works through its steps: in_process or multiprocess."
     )
@@ -105,6 +126,7 @@ class Settings:
     def check(self) -> None:
         """Raise SettingError for a value out of its range."""
         shares = {"VETRINA_RECALL_TARGET": self.recall_target, "VETRINA_MIN_BOX": self.min_box}
+        shares["VETRINA_SYNC_MAX_REMOVED"] = self.max_removed
         if self.min_score is not None:
             shares["VETRINA_MIN_SCORE"] = self.min_score
         for name, value in shares.items():

@@ -189,3 +189,41 @@ def test_publishing_again_repairs_a_damaged_index(stocked: Shop, copied: Path) -
     assert report["total"] == {"fetched": 0, "detected": 0, "embedded": 0, "reused": 3}
     assert (report["published"]["built"], report["published"]["version"]) == (True, newest.version)
     assert shop_status(stocked.deployment, 0)["index"]["version"] == newest.version
+
+
+def test_a_snapshot_that_would_remove_too_much_is_refused_until_it_is_confirmed(
+    stocked: Shop, copied: Path, product_pictures: dict[str, bytes]
+) -> None:
+    catalog = stocked.catalog("spring", [{"id": "box", "url": "https://pics.invalid/box.png"}])
+    line = refusal("add", "--snapshot", catalog)
+    assert "would remove 2 of the 3 products" in line
+    assert "run the same command again with --confirm-removals" in line
+    assert len(json.loads(run("status", "--json").stdout)["batches"]) == 2
+    done = run("add", "--snapshot", "--confirm-removals", catalog, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["batches"][0]["removed_by_snapshot"] == 2
+
+
+def test_sync_says_what_changes_works_it_once_and_shows_what_it_refused(stocked: Shop, copied: Path) -> None:
+    assert "VETRINA_SYNC_SOURCE" in refusal("sync")
+    catalog = stocked.catalog("spring", [{"id": "box", "url": "https://pics.invalid/box.png"}])
+    dry = run("sync", catalog, "--dry-run", "--confirm-removals", "--json")
+    assert dry.returncode == 0, dry.stderr
+    difference = json.loads(dry.stdout)["sync"]["difference"]
+    assert (difference["changed"], difference["vanished"], difference["brought"]) == (1, 2, 3)
+
+    assert "would remove 2 of the 3 products" in refusal("sync", catalog)
+    (problem,) = json.loads(run("status", "--json").stdout)["set_aside"]
+    assert problem["source"] == catalog
+    assert f"set aside {catalog} since {problem['since']}" in run("status").stdout
+
+    done = run("sync", catalog, "--confirm-removals", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["batches"][0]["removed_by_snapshot"] == 2
+    assert report["published"]["built"]
+
+    again = run("sync", catalog)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("Skipped: ")
+    assert json.loads(run("status", "--json").stdout)["set_aside"] == []

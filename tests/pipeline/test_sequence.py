@@ -35,7 +35,9 @@ def test_a_snapshot_removes_what_it_lacks_of_its_own_catalog_only(shop: Shop, se
     spring, summer = ["oak-chair", "box", "umbrella"], ["bootie", "slippers"]
     shop.work(shop.register(shop.catalog("spring", rows_of(server, spring))))
     shop.work(shop.register(shop.catalog("summer", rows_of(server, summer))))
-    report = shop.add(shop.catalog("spring", rows_of(server, ["oak-chair", "teddy-bear"])), snapshot=True)
+    report = shop.add(
+        shop.catalog("spring", rows_of(server, ["oak-chair", "teddy-bear"])), snapshot=True, confirmed=True
+    )
     (batch,) = report["batches"]
     assert batch["states"].get("unchanged") == 1
     assert batch["rows"] == sum(batch["states"].values()) == 2

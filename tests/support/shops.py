@@ -18,7 +18,7 @@ import pytest
 from orchestration import printing
 from orchestration.deployment import Deployment
 from orchestration.home import make_home
-from orchestration.intake import add_catalogs, retry_failed
+from orchestration.intake import add_catalogs, retry_failed, sync_source
 from orchestration.runs import RunReport, run_batch, run_publish
 from support.fault_server import FaultServer
 from vetrina.catalog.batches import Batch, Mode, list_batches, register_batch
@@ -63,9 +63,19 @@ class Shop:
             writer.writerows(rows)
         return str(file)
 
-    def add(self, *catalogs: str, snapshot: bool = False) -> dict[str, Any]:
+    def add(self, *catalogs: str, snapshot: bool = False, confirmed: bool = False) -> dict[str, Any]:
         """As `vetrina add`."""
-        return add_catalogs(self.deployment, catalogs, name=None, snapshot=snapshot, progress=_QUIET)
+        return add_catalogs(
+            self.deployment, catalogs, name=None, snapshot=snapshot, confirmed=confirmed, progress=_QUIET
+        )
+
+    def sync(
+        self, source: str, name: str | None = None, *, dry_run: bool = False, confirmed: bool = False
+    ) -> dict[str, Any]:
+        """As `vetrina sync`."""
+        return sync_source(
+            self.deployment, source=source, name=name, dry_run=dry_run, confirmed=confirmed, progress=_QUIET
+        )
 
     def retry(self) -> dict[str, Any]:
         """As `vetrina retry`."""

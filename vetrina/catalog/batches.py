@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 import shutil
@@ -20,12 +21,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from vetrina.catalog.columns import ColumnMap
-from vetrina.catalog.reading import read_catalog
-from vetrina.errors import CatalogError, NotFound, StoreError
+from vetrina.catalog.buckets import fetch
+from vetrina.catalog.checking import check_whole
+from vetrina.catalog.columns import ColumnMap, shown
+from vetrina.errors import CatalogError, NotFound
 from vetrina.store import Store, sha256_of
 
 Mode = Literal["delta", "snapshot"]
+Origin = Literal["command", "watch", "sync"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Batch:
         file: the file's own name; its suffixes tell the format.
         sha256: of the file's content.
         sequence: its place; later batches win.
+        origin: who brought it. A "command" works its batch itself; a sensor launches the runs of all others
+            (see `batches_to_launch`).
     """
 
     key: str
@@ -55,16 +60,57 @@ class Batch:
     picture_columns: tuple[str, ...]
     allow_outside: bool
     registered_at: str
+    origin: Origin = "command"
+
+    @property
+    def columns(self) -> ColumnMap:
+        """Which columns of the file hold what."""
+        return ReadOptions(self.id_columns, self.picture_columns).columns
+
+    def path(self, name: str) -> str:
+        """Where the batch's file `name` lies in the store."""
+        return f"batches/{self.key}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A catalog at hand: its local file, and where it came from.
+
+    Attributes:
+        source: where the file was, as given, without secrets.
+        base: the folder (a local path, or an s3 or http prefix) that relative pictures are relative to.
+        name: the file's own name; its suffixes tell the format.
+    """
+
+    file: Path
+    source: str
+    base: str
+    name: str
+
+    @property
+    def catalog(self) -> str:
+        """The catalog's name unless another is given: the file's without suffixes."""
+        return catalog_name(self.name)
+
+
+def catalog_name(file_name: str) -> str:
+    """The name that a catalog has by its file's name: without suffixes."""
+    return re.sub(r"(\.[A-Za-z]+)?(\.gz)?$", "", file_name, count=1) or file_name
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How a catalog is read; empty columns stand for the usual ones."""
+
+    id_columns: tuple[str, ...] = ()
+    picture_columns: tuple[str, ...] = ()
+    allow_outside: bool = False
 
     @property
     def columns(self) -> ColumnMap:
         """Which columns of the file hold what."""
         usual = ColumnMap()
         return ColumnMap(id=self.id_columns or usual.id, picture=self.picture_columns or usual.picture)
-
-    def path(self, name: str) -> str:
-        """Where the batch's file `name` lies in the store."""
-        return f"batches/{self.key}/{name}"
 
 
 def register_batch(
@@ -77,60 +123,155 @@ def register_batch(
     picture_columns: tuple[str, ...] = (),
     allow_outside: bool = False,
 ) -> tuple[Batch, bool]:
-    """Make `source` (a local path or s3:// URL) a batch, unless it is the newest of its catalog already.
+    """Make `source` (a local path or s3:// URL) a batch that this process works, as `register_file` does."""
+    with open_source(source) as found:
+        options = ReadOptions(id_columns, picture_columns, allow_outside)
+        return register_file(store, found, options, name=name, mode=mode)
+
+
+def register_file(
+    store: Store,
+    found: SourceFile,
+    options: ReadOptions,
+    *,
+    name: str | None = None,
+    mode: Mode = "delta",
+    origin: Origin = "command",
+    until: float | None = None,
+    checked: str | None = None,
+) -> tuple[Batch, bool]:
+    """Make a catalog a batch, unless it is the newest of its catalog already.
 
     Args:
         name: the catalog's name; by default the file's name without suffixes.
+        checked: sha256 of the content if the caller has read it to its end already.
+        until: `time.monotonic()` at which to give up reading it.
 
     Returns:
         The batch, and whether it is new.
 
     Raises:
-        CatalogError: the catalog is missing, empty, of an unknown format or without the columns that it needs.
-            Nothing is registered then.
+        CatalogError: the catalog is missing, empty, cut, of an unknown format or without the columns that it needs,
+            or it changes while it is read. Nothing is registered then.
+        TooLong: `until` has passed.
     """
-    with _local_copy(source) as (file, base, file_name):
-        sha256 = sha256_of(file)
-        catalog = name or re.sub(r"(\.[A-Za-z]+)?(\.gz)?$", "", file_name, count=1) or file_name
-        draft = Batch(
-            key="",
-            catalog=catalog,
-            mode=mode,
-            source=source,
-            base=base,
-            file=file_name,
-            sha256=sha256,
-            sequence=0,
-            id_columns=id_columns,
-            picture_columns=picture_columns,
-            allow_outside=allow_outside,
-            registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    sha256 = content_of(found)
+    catalog = name or found.catalog
+    if (known := _newest(list_batches(store), catalog)) is not None and (known.sha256, known.mode) == (sha256, mode):
+        _take_over(store, known, origin)
+        return known, False
+    if checked != sha256:
+        check_whole(
+            found.file,
+            name=found.name,
+            base=found.base,
+            columns=options.columns,
+            allow_outside=options.allow_outside,
+            until=until,
         )
-        # The first row is enough to know that the file can be read as a catalog at all.
-        next(read_catalog(file, name=file_name, base=base, columns=draft.columns), None)
-        while True:
-            batches = list_batches(store)
-            same_catalog = [batch for batch in batches if batch.catalog == catalog]
-            if same_catalog and (same_catalog[-1].sha256, same_catalog[-1].mode) == (sha256, mode):
-                return same_catalog[-1], False
-            batch = dataclasses.replace(
-                draft,
-                key=_free_key(catalog, sha256, {batch.key for batch in batches}),
-                sequence=batches[-1].sequence + 1 if batches else 1,
-            )
-            with store.writing(batch.path(f"source/{_safe_file_name(file_name)}")) as target:
-                shutil.copyfile(file, target)
-            record = json.dumps(dataclasses.asdict(batch), ensure_ascii=False, indent=1).encode()
-            if store.create(_record(batch.sequence), record):
-                return batch, True
+    draft = Batch(
+        key="",
+        catalog=catalog,
+        mode=mode,
+        source=found.source,
+        base=found.base,
+        file=found.name,
+        sha256=sha256,
+        sequence=0,
+        id_columns=options.id_columns,
+        picture_columns=options.picture_columns,
+        allow_outside=options.allow_outside,
+        registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        origin=origin,
+    )
+    while True:
+        batches = list_batches(store)
+        known = _newest(batches, catalog)
+        if known is not None and (known.sha256, known.mode) == (sha256, mode):
+            _take_over(store, known, origin)
+            return known, False
+        batch = dataclasses.replace(
+            draft,
+            key=_free_key(catalog, sha256, {batch.key for batch in batches}),
+            sequence=batches[-1].sequence + 1 if batches else 1,
+        )
+        with store.writing(batch.path(f"source/{_safe_file_name(found.name)}")) as target:
+            shutil.copyfile(found.file, target)
+            if sha256_of(target) != sha256:
+                raise CatalogError(f"{found.name}: changes while it is read; try again once it is whole")
+        record = json.dumps(dataclasses.asdict(batch), ensure_ascii=False, indent=1).encode()
+        if store.create(_record(batch.sequence), record):
+            return batch, True
+
+
+def content_of(found: SourceFile) -> str:
+    """Hex sha256 of a catalog. Raises CatalogError when it cannot be read, or its name cannot be kept."""
+    if not found.name.isprintable():
+        raise CatalogError(f"{shown(found.name)}: the file's name has damaged or control characters; rename it")
+    try:
+        return sha256_of(found.file)
+    except OSError as error:
+        raise CatalogError(f"{found.name}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _newest(batches: list[Batch], catalog: str) -> Batch | None:
+    return next((batch for batch in reversed(batches) if batch.catalog == catalog), None)
 
 
 def list_batches(store: Store) -> list[Batch]:
-    """All batches by sequence."""
-    batches: list[Batch] = []
-    for name in store.names("sequence"):
-        batches.append(_read_record(store, f"sequence/{name}"))
-    return batches
+    """All batches by sequence.
+
+    Records are only ever added, at the end: what was listed before is not listed again.
+    """
+    listed = _LISTED.get(store.root, [])
+    if listed and not store.exists(_record(listed[-1].sequence)):
+        # Another store has taken the place of the one that was listed.
+        listed = []
+        _RECORDS.clear()
+    if not listed:
+        listed = [_read_record(store, f"sequence/{name}") for name in store.names("sequence")]
+    else:
+        listed = [*listed, *_records_after(store, listed[-1].sequence)]
+    _LISTED[store.root] = listed
+    return list(listed)
+
+
+def _records_after(store: Store, sequence: int) -> Iterator[Batch]:
+    for following in itertools.count(sequence + 1):
+        try:
+            yield _read_record(store, _record(following))
+        except FileNotFoundError:
+            return
+
+
+def batches_to_launch(store: Store, after: int, most: int) -> tuple[list[Batch], list[Batch]]:
+    """The batches with a sequence beyond `after`, at most `most`, and which batches want a run by somebody else.
+
+    A batch that is worked already, or that a command works, wants none; one that a command left behind does once
+    its catalog comes again by the watched folder or a sync.
+    """
+    batches = list_batches(store)
+    new = [batch for batch in batches if batch.sequence > after][:most]
+    left = {name.removesuffix(".json") for name in store.names(_TAKEN_OVER)}
+    wanted = [batch for batch in new if batch.origin != "command" and batch.key not in left]
+    wanted += [batch for batch in batches if batch.key in left]
+    unworked = [batch for batch in wanted if not is_worked(store, batch)]
+    for key in left - {batch.key for batch in unworked}:
+        store.delete(f"{_TAKEN_OVER}/{key}.json")
+    return new, unworked
+
+
+def _take_over(store: Store, batch: Batch, origin: Origin) -> None:
+    if origin != "command" and batch.origin == "command" and not is_worked(store, batch):
+        store.write_json(f"{_TAKEN_OVER}/{batch.key}.json", {"by": origin})
+
+
+_TAKEN_OVER = "intake/taken_over"
+
+
+def is_worked(store: Store, batch: Batch) -> bool:
+    """Whether a run has brought the batch to its embeddings, under whatever models."""
+    return bool(store.names(batch.path("embeddings")))
 
 
 def find_batch(store: Store, key: str) -> Batch:
@@ -148,6 +289,7 @@ def catalog_file(store: Store, batch: Batch) -> Path:
 
 # Records never change once created, so one read for each is enough.
 _RECORDS: dict[tuple[str, str], Batch] = {}
+_LISTED: dict[str, list[Batch]] = {}
 
 
 def _read_record(store: Store, path: str) -> Batch:
@@ -182,30 +324,25 @@ def _safe_file_name(name: str) -> str:
 
 
 @contextlib.contextmanager
-def _local_copy(source: str) -> Iterator[tuple[Path, str, str]]:
-    """The source as a local file, with the folder its pictures are relative to and its own name."""
+def open_source(source: str) -> Iterator[SourceFile]:
+    """A catalog at a local path or s3:// URL as a local file. Raises CatalogError."""
     if "://" not in source:
         file = Path(source).expanduser().absolute()
         if not file.exists():
             raise CatalogError(f"There is no catalog at {file}; check the path")
         if file.is_dir():
             raise CatalogError(f"{file} is a folder; name the catalog file inside it")
-        yield file, str(file.parent), file.name
+        if not file.is_file():
+            raise CatalogError(f"{file} is not an ordinary file; give one catalog file")
+        yield SourceFile(file, source, str(file.parent), file.name)
         return
     if not source.startswith("s3://"):
         raise CatalogError(f"{source}: a catalog is a local path or an s3:// URL")
     base, _, name = source.rpartition("/")
-    from vetrina.store.s3 import copy_object  # s3fs takes a second to import, and most catalogs are local
-
     with tempfile.TemporaryDirectory(prefix="vetrina-") as folder:
         file = Path(folder) / "catalog"
-        try:
-            copy_object(source, file)
-        except FileNotFoundError:
-            raise CatalogError(f"There is no catalog at {source}; check the address") from None
-        except (StoreError, OSError) as error:
-            raise CatalogError(f"{source} cannot be read: {error}") from error
-        yield file, base, name
+        fetch(source, file)
+        yield SourceFile(file, source, base, name)
 
 
 def catalogs(batches: list[Batch]) -> Iterator[Batch]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ _FOREIGN = {
     b"%PDF": "a PDF file",
     b"<": "XML or HTML",
 }
+_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\b|html\b|\?xml\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,9 @@ def _kind_of(name: str, head: bytes, columns: ColumnMap) -> str:
     if head.startswith(b"PAR1"):
         return "parquet"
     foreign = next((what for mark, what in _FOREIGN.items() if head.lstrip().startswith(mark)), "")
-    # A row of a delimited catalog may well begin with <.
+    # A row of a delimited catalog may well begin with <, but not as a page does that stands in for an export.
+    if _PAGE.match(head):
+        foreign, named = _FOREIGN[b"<"], ""
     if foreign and not (head.lstrip()[:1] == b"<" and named):
         raise CatalogError(f"{name}: is {foreign}, which is not read; export the catalog as one of {_SUPPORTED}")
     if named == "parquet":

@@ -66,15 +66,30 @@ def catalogue_batch(store: Store, batch: Batch) -> CatalogReport:
     """
     known = read_report(store, batch)
     if known is None:
-        with store.exclusive("catalog"):
-            for earlier in list_batches(store):
-                if earlier.sequence <= batch.sequence and read_report(store, earlier) is None:
-                    _catalogue(store, earlier)
+        _catalogue_up_to(store, batch.sequence)
         known = read_report(store, batch)
         assert known is not None
     if known.error is not None:
         raise CatalogError(known.error)
     return known
+
+
+def shop_now(store: Store) -> dict[str, Holding]:
+    """Which batch answers for each product after all batches, those included that nobody has catalogued yet."""
+    batches = list_batches(store)
+    if not batches:
+        return {}
+    # Batches are catalogued in sequence, so when the newest is, all are.
+    if read_report(store, batches[-1]) is None:
+        _catalogue_up_to(store, batches[-1].sequence)
+    return shop_after(store, batches[-1].sequence)
+
+
+def _catalogue_up_to(store: Store, sequence: int) -> None:
+    with store.exclusive("catalog"):
+        for batch in list_batches(store):
+            if batch.sequence <= sequence and read_report(store, batch) is None:
+                _catalogue(store, batch)
 
 
 def read_report(store: Store, batch: Batch) -> CatalogReport | None:
@@ -171,7 +186,7 @@ def _write_changes(store: Store, batch: Batch, shop: dict[str, Holding]) -> Cata
                 counts["removed"] += 1
                 accepted.add(_removal(row.product_id, row.line))
             else:
-                digest = _digest(row)
+                digest = row_digest(row)
                 held = shop.get(row.product_id)
                 if held is not None and held.digest == digest:
                     counts["unchanged"] += 1
@@ -226,6 +241,7 @@ def _removal(product_id: str, line: int | None) -> dict[str, object]:
     }
 
 
-def _digest(row: CatalogRow) -> str:
+def row_digest(row: CatalogRow) -> str:
+    """What tells whether a row says something new: a digest of its picture and attributes."""
     content = json.dumps([row.picture, row.attributes], ensure_ascii=True, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]

@@ -30,8 +30,8 @@ from vetrina.pictures.sniffing import HEAD_BYTES, sniff_picture, why_not_picture
 K = TypeVar("K")
 
 _CHUNK = 64 * 1024
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PASSING = frozenset({408, 425, 429})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+PASSING = frozenset({408, 425, 429})
 _LONGEST_VALIDATOR = 1024
 _NOT_PICTURES = frozenset({"empty", "svg", "html-instead-of-picture", "unknown-format"})
 
@@ -232,7 +232,7 @@ class Fetcher:
             raise Trouble("bad-url", f"redirected to {redact(url)}, which is no http or https address")
         # Pictures do not compress further; asking for none keeps Content-Length comparable.
         headers = {"User-Agent": self.limits.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"}
-        for name, value in _conditions(validators):
+        for name, value in conditions(validators):
             headers[name] = value
         request = requests.Request("GET", url, headers=headers).prepare()
         if "@" in urlsplit(url).netloc or "Authorization" in request.headers:
@@ -243,16 +243,16 @@ class Fetcher:
         """What an answer holds: bytes, None for unchanged, or the address it redirects to."""
         status, raw = answer.status_code, answer.raw
         if status == 200:
-            return self._body(raw), _validators_of(answer.headers)
+            return self._body(raw), validators_of(answer.headers)
         if raw.length_remaining is not None and raw.length_remaining < _CHUNK:
             raw.drain_conn()  # a short page: reading it costs less than a new connection
-        if status == 304 and any(_conditions(validators)):
+        if status == 304 and any(conditions(validators)):
             return None
         location = answer.headers.get("Location")
-        if status in _REDIRECTS and location:
+        if status in REDIRECTS and location:
             return location.encode("latin-1", "replace").decode("utf-8", "replace")
-        passing = status in _PASSING or 500 <= status <= 599
-        wait = _retry_after(answer.headers.get("Retry-After")) if passing else 0.0
+        passing = status in PASSING or 500 <= status <= 599
+        wait = retry_after(answer.headers.get("Retry-After")) if passing else 0.0
         if wait > self.limits.max_backoff:
             detail = f"answered {status} and asks to wait {wait:.0f} s, longer than {self.limits.max_backoff:g} s"
             raise Trouble("retry-after-too-long", detail, transient=True)
@@ -373,7 +373,7 @@ def _from_file(reference: str, validators: Validators | None, limit: int) -> _Go
     return data, Validators(etag, None)
 
 
-def _conditions(validators: Validators | None) -> list[tuple[str, str]]:
+def conditions(validators: Validators | None) -> list[tuple[str, str]]:
     """The conditional request headers for validators; one that cannot stand in a header is left out."""
     if validators is None:
         return []
@@ -381,12 +381,13 @@ def _conditions(validators: Validators | None) -> list[tuple[str, str]]:
     return [(name, value) for name, value in pairs if value and value.isascii() and value.isprintable()]
 
 
-def _validators_of(headers: Mapping[str, str]) -> Validators:
+def validators_of(headers: Mapping[str, str]) -> Validators:
+    """What an answer gives to ask by the next time."""
     given = (headers.get("ETag"), headers.get("Last-Modified"))
     return Validators(*(value if value and len(value) <= _LONGEST_VALIDATOR else None for value in given))
 
 
-def _retry_after(value: str | None) -> float:
+def retry_after(value: str | None) -> float:
     """Seconds that a Retry-After header asks to wait, given as seconds or as a date; 0 when it says nothing."""
     value = (value or "").strip()
     if value.isascii() and value.isdigit():

@@ -1,0 +1,175 @@
+"""Catalogs in buckets, against a real S3 server on loopback."""
+
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import botocore.session  # type: ignore[import-untyped]
+import pytest
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+from support import fault_server as faults
+from support.fault_server import FaultServer
+
+from vetrina.catalog.batches import ReadOptions, list_batches
+from vetrina.catalog.buckets import fetch
+from vetrina.catalog.problems import list_set_aside
+from vetrina.catalog.syncing import SyncOrder, sync_catalog
+from vetrina.catalog.watching import WatchReport, list_folder, watch
+from vetrina.errors import CatalogError, SourceUnreachable
+from vetrina.store import Store
+
+ROWS = b"id,image_url\n1,https://pics.example/1.jpg\n2,pics/2.jpg\n"
+
+
+class Bucket:
+    """A bucket called `shop`."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._client = botocore.session.get_session().create_client("s3", endpoint_url=endpoint)
+        self._client.create_bucket(Bucket="shop")
+
+    def put(self, key: str, content: bytes) -> None:
+        self._client.put_object(Bucket="shop", Key=key, Body=content)
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(Bucket="shop", Key=key)
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "very-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST"))
+    yield Bucket(endpoint)
+
+
+def _visit(store: Store, root: str, settle: float = 0) -> WatchReport:
+    return watch(store, root, ReadOptions(), settle=settle, budget=60, large_bytes=1 << 20)
+
+
+def test_a_prefix_is_watched_like_a_folder(bucket: Bucket, tmp_path: Path) -> None:
+    store, root = Store(tmp_path / "store"), "s3://shop/in/"
+    assert _visit(store, root) == WatchReport()  # a prefix without files
+    for key, content in {
+        "in/": b"",
+        "in/spring.csv": ROWS,
+        "in/bad.csv": b"",
+        "in/pics/2.jpg": b"\xff\xd8",
+        "in/named-like-a.csv/x": b"x",
+        "elsewhere.csv": ROWS,
+    }.items():
+        bucket.put(key, content)
+    (batch,) = _visit(store, root).registered
+    assert (batch.source, batch.base) == ("s3://shop/in/spring.csv", "s3://shop/in")
+    aside = {problem.source: problem.reason for problem in list_set_aside(store)}
+    assert set(aside) == {"s3://shop/in/bad.csv", "s3://shop/in/named-like-a.csv"}
+    assert _visit(store, root) == WatchReport()
+
+    bucket.put("in/spring.csv", ROWS + b"3,pics/3.jpg\n")
+    bucket.delete("in/bad.csv")
+    assert len(_visit(store, root).registered) == 1
+    assert {problem.source for problem in list_set_aside(store)} == {"s3://shop/in/named-like-a.csv"}
+    assert len(list_batches(store)) == 2
+
+
+def test_an_object_waits_to_settle_like_a_file(bucket: Bucket, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    bucket.put("in/spring.csv", ROWS)
+    for _ in range(2):
+        assert _visit(store, "s3://shop/in", settle=600).waiting == 1
+    assert list_batches(store) == []
+
+
+def test_a_bucket_that_is_missing_is_said_in_one_line(bucket: Bucket) -> None:
+    with pytest.raises(CatalogError, match=r"nothing at s3://no-such-bucket/in; check the address"):
+        list_folder("s3://no-such-bucket/in")
+
+
+def _answer(code: str, status: int) -> faults.Fault:
+    body = f"<Error><Code>{code}</Code><Message>very-secret</Message></Error>".encode()
+    return faults.Fault(lambda handler: handler.reply(status, body, {"Content-Type": "application/xml"}))
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "says"),
+    [
+        ("ExpiredToken", 400, "expired.*renew"),
+        ("AccessDenied", 403, "denied.*s3:ListBucket"),
+        ("InvalidAccessKeyId", 403, "denied.*check the credentials"),
+        ("SlowDown", 503, "SlowDown.*try later"),
+    ],
+)
+def test_what_a_bucket_refuses_is_said_in_one_line_without_secrets_and_soon(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, code: str, status: int, says: str
+) -> None:
+    with FaultServer() as server:
+        server.fail("/shop", _answer(code, status))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url(""))
+        with pytest.raises(SourceUnreachable, match=says) as refused:
+            list_folder("s3://shop/in")
+        assert "\n" not in str(refused.value)
+        assert "secret" not in str(refused.value)
+        assert 1 <= len(server.requests) <= 4
+
+
+def test_missing_credentials_are_said(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(SourceUnreachable, match=r"no credentials.*AWS_PROFILE"):
+        list_folder("s3://shop/in")
+
+
+def test_a_file_that_cannot_be_fetched_now_is_tried_again_and_blocks_nobody(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    bucket.put("in/a.csv", ROWS)
+    bucket.put("in/b.csv", ROWS)
+
+    def refuse(source: str, file: Path) -> None:
+        if source.endswith("a.csv"):
+            raise SourceUnreachable(f"{source} cannot be read now")
+        fetch(source, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vetrina.catalog.batches.fetch", refuse)
+        report = _visit(store, "s3://shop/in")
+        assert ([batch.catalog for batch in report.registered], report.waiting) == (["b"], 1)
+        assert [problem.source for problem in list_set_aside(store)] == ["s3://shop/in/a.csv"]
+    assert [batch.catalog for batch in _visit(store, "s3://shop/in").registered] == ["a"]
+    assert list_set_aside(store) == []
+
+
+def test_an_object_is_synced_and_fetched_only_when_it_changed(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, order = Store(tmp_path / "store"), SyncOrder("s3://shop/exports/all.csv", ReadOptions())
+    with pytest.raises(CatalogError, match="nothing at"):
+        sync_catalog(store, order)
+    bucket.put("exports/all.csv", ROWS)
+    first = sync_catalog(store, order).batch
+    assert first is not None
+    assert (first.catalog, first.mode, first.base) == ("all", "snapshot", "s3://shop/exports")
+    with monkeypatch.context() as patch:
+        patch.delattr("vetrina.catalog.batches.fetch")  # it is not fetched
+        assert "has not changed" in sync_catalog(store, order).skipped
+    bucket.put("exports/all.csv", ROWS + b"3,pics/3.jpg\n")
+    changed = sync_catalog(store, order).difference
+    assert changed is not None
+    assert (changed.new, changed.unchanged) == (1, 2)
