@@ -3,6 +3,7 @@
 from resources.index import IndexResource
 from resources.models import DetectorResource, ExtractorResource
 from resources.pictures import DecoderResource, FetcherResource
+from resources.quality import QualityResource
 from resources.storage import StoreResource
 from vetrina.settings import Settings
 
@@ -54,4 +55,5 @@ def resources_of(settings: Settings) -> dict[str, object]:
         "detector": detector_of(settings),
         "extractor": extractor_of(settings),
         "index": index_of(settings),
+        "quality": QualityResource(least_coverage=settings.coverage_warning, most_drift=settings.drift_warning),
     }
