@@ -12,12 +12,12 @@ from assets.raw_images import raw_images
 from assets.similar_products import similar_products
 from assets.similarity_index import similarity_index
 from assets.versions import code_versions
+from orchestration.jobs import BATCH_JOB, PUBLISH_JOB
+from orchestration.model_change import model_change_sensor
+from orchestration.rebuild import rebuild_sensor
 from resources.configured import detector_of, extractor_of, index_of, resources_of
 from vetrina.errors import SettingError
 from vetrina.settings import Settings
-
-BATCH_JOB = "batch"
-PUBLISH_JOB = "publish"
 
 _EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
 
@@ -47,6 +47,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
                 description="The index over all finished batches, and the table of similar products.",
             ),
         ],
+        sensors=[rebuild_sensor(settings), model_change_sensor(settings)],
         resources=resources_of(settings),
         executor=_executor(settings.executor),
     )
