@@ -20,6 +20,7 @@ from orchestration.deployment import Deployment
 from orchestration.jobs import BATCH_JOB
 from orchestration.run_history import back_off, runs_of
 from vetrina.settings import Settings
+from vetrina.words import counted
 
 MODELS_TAG = "vetrina/embeddings"
 """Run tag: the fingerprint of the embeddings that the run is to make."""
@@ -137,11 +138,11 @@ def model_change_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SensorResult(run_requests=requests(fingerprint, found, so_far.attempts))
         lost = [key for key in outdated if so_far.given_up(key)]
         if lost:
-            shown = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+            named = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
             return dg.SkipReason(
-                f"{len(lost)} batches could not be worked with the models in use: {shown}. See their runs, put right "
-                "what is wrong, and backfill `crops`, `label_table` and `embeddings` for them"
+                f"{counted(len(lost), 'batch', 'batches')} could not be worked with the models in use: {named}. See "
+                "their runs, put right what is wrong, and backfill `crops`, `label_table` and `embeddings` for them"
             )
-        return dg.SkipReason(f"{len(outdated)} batches are being worked with the models in use")
+        return dg.SkipReason(f"{counted(len(outdated), 'batch is', 'batches are')} being worked with the models in use")
 
     return model_change

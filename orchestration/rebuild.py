@@ -21,6 +21,7 @@ from orchestration.run_history import back_off, runs_of, under_way
 from vetrina.index.outdated import outdated_batches
 from vetrina.index.wanted import Wanted, why_not_published
 from vetrina.settings import Settings
+from vetrina.words import counted
 
 INDEX_TAG = "vetrina/index"
 """Run tag: `Wanted.digest` of what the run is to publish."""
@@ -60,22 +61,23 @@ def why_not_now(found: Situation) -> str | None:
     """The reason for not publishing now, in words; None when it is time."""
     if found.why is None:
         return "Index and table are what the batches give"
-    if found.empty:
-        return "No batch is finished with the models in use, so there is nothing to index"
     if found.publishing:
         return "A publication is under way"
     if found.outdated:
         return (
-            f"{found.outdated} batches are still to be worked with the models in use (sensor model_change); the "
-            "index in place goes on serving"
+            f"{counted(found.outdated, 'batch is', 'batches are')} still to be worked with the models in use (sensor "
+            "model_change); the index in place goes on serving"
         )
+    if found.empty:
+        return "No batch is finished with the models in use, so there is nothing to index"
     pause = back_off(found.attempts, _FIRST_WAIT, _LONGEST_WAIT)
     if found.rested < pause:
-        return f"The last {found.attempts} publications failed; the next comes {pause - found.rested:.0f} s from now"
+        failed = counted(found.attempts, "publication of this", "publications of this")
+        return f"After {failed} that did not succeed, the next comes {pause - found.rested:.0f} s from now"
     if found.busy and found.waited < found.longest_wait:
         return (
-            f"{found.busy} runs of batches are under way; one rebuild is to cover them all "
-            f"(waited {found.waited:.0f} of {found.longest_wait:.0f} s)"
+            f"{counted(found.busy, 'run of batches is', 'runs of batches are')} under way; one rebuild is to cover "
+            f"them all (waited {found.waited:.0f} of {found.longest_wait:.0f} s)"
         )
     return None
 

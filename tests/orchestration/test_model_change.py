@@ -179,7 +179,7 @@ def test_a_batch_that_fails_among_many_is_named_and_costs_the_others_nothing(
         for again in asked if isinstance(asked, list) else []:
             _execute(instance, again)
     assert isinstance(asked, str)
-    assert "1 batches could not be worked" in asked
+    assert "1 batch could not be worked" in asked
     assert bad.key in asked
     assert [batch.key for batch in shop.deployment.outdated()] == [bad.key]
 

@@ -155,7 +155,7 @@ def test_a_publication_that_failed_is_tried_again_after_a_pause_that_grows(
     first = ticks.tick()
     assert isinstance(first, dg.RunRequest)
     _fail(ticks, first)
-    assert "failed; the next comes" in str(ticks.tick())
+    assert "did not succeed, the next comes" in str(ticks.tick())
     ticks.later = 50.0
     assert isinstance(ticks.tick(), str)
     ticks.later = 70.0

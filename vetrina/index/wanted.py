@@ -16,6 +16,7 @@ from vetrina.index.settings import IndexSettings
 from vetrina.index.sources import CATALOGUED
 from vetrina.index.versions import Published, current, history, read_manifest, verify
 from vetrina.store import Store
+from vetrina.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def _difference(manifest: Manifest, wanted: Wanted) -> str:
         return f"the settings changed: {_names(manifest.settings, settings)}"
     keys = {*manifest.sources, *wanted.sources}
     changed = sum(manifest.sources.get(key) != wanted.sources.get(key) for key in keys)
-    return f"{changed} {'batch' if changed == 1 else 'batches'} changed"
+    return f"{counted(changed, 'batch', 'batches')} changed"
 
 
 def _names(before: dict[str, Any], after: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from vetrina.index.manifest import ITEMS, Manifest
 from vetrina.index.versions import Published, version_folder
 from vetrina.quality.verdict import Verdict
 from vetrina.store import Store, blob_path
+from vetrina.words import counted
 
 RECALL = "recall_meets_target"
 COMPLETE = "holds_every_batch"
@@ -53,7 +54,7 @@ def judge_complete(manifest: Manifest, outdated: Sequence[Batch]) -> Verdict:
     return Verdict(
         COMPLETE,
         False,
-        f"{len(outdated)} batches are left out, since only other models or settings embedded them: "
+        f"{counted(len(outdated), 'batch is', 'batches are')} left out, embedded by other models or settings only: "
         f"{_some([batch.key for batch in outdated])}. Backfill `crops`, `label_table` and `embeddings` for them; the "
         "index is rebuilt by itself",
         facts,
