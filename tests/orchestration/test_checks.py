@@ -90,6 +90,21 @@ def test_several_batches_in_one_run_have_their_own_results_too(
     assert "http-404" in str(found[bad.key, "coverage"].description)
 
 
+def test_a_range_of_one_batch_as_the_ui_asks_for_it_has_its_results_too(
+    shop: Shop, server: FaultServer, instance: dg.DagsterInstance
+) -> None:
+    batch = shop.register(shop.catalog("spring", rows_of(server, ["oak-chair"])))
+    instance.add_dynamic_partitions("catalog_batch", [batch.key])
+    tags = {"dagster/asset_partition_range_start": batch.key, "dagster/asset_partition_range_end": batch.key}
+    job = build_defs().resolve_job_def("batch")
+    result = job.execute_in_process(instance=instance, tags=tags)
+    assert result.success
+    found = _evaluations(instance, result.run_id)
+    assert {(item.partition, item.check_name) for item in found} == {(batch.key, name) for name in OF_A_BATCH}
+    made = {event.materialization.asset_key.path[-1] for event in result.get_asset_materialization_events()}
+    assert made == {"catalog", "raw_images", "crops", "label_table", "embeddings"}
+
+
 def test_an_index_below_its_recall_target_is_not_published_and_the_former_goes_on(
     shop: Shop, server: FaultServer, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
