@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import dagster as dg
 
+from assets.batches import Made, each_batch
 from assets.partitions import catalog_batch
 from assets.previews import stored_jpegs, strip
 from assets.progress import progress_of
@@ -13,9 +15,10 @@ from assets.raw_images import raw_images
 from resources.models import DetectorResource
 from resources.pictures import DecoderResource
 from resources.storage import StoreResource
-from vetrina.catalog.batches import find_batch
+from vetrina.catalog.batches import Batch
 from vetrina.detection.labelling import crop_path, label_pictures, labels_path
-from vetrina.tables import LABELS, read_rows
+from vetrina.models import fingerprint_of
+from vetrina.tables import LABELS, read_metadata, read_rows
 
 
 @dg.multi_asset(
@@ -41,43 +44,42 @@ from vetrina.tables import LABELS, read_rows
 )
 def crops_and_labels(
     context: dg.AssetExecutionContext, store: StoreResource, detector: DetectorResource, decoder: DecoderResource
-) -> Iterator[dg.MaterializeResult]:
+) -> Iterator[Any]:
     """Detect once for both."""
     kept = store.open()
-    batch = find_batch(kept, context.partition_key)
-    with decoder.open() as decoders:
-        report = label_pictures(
-            kept,
-            batch,
-            detector.open(),
-            detector.selection(),
-            decoders,
-            workers=decoder.workers,
-            progress=progress_of(context, "pictures"),
-        )
     fingerprint = detector.labels_fingerprint()
-    rows = [row for row in read_rows(kept, labels_path(batch, fingerprint), LABELS) if row["kind"] == "crop"]
-    paths = (crop_path(row["crop_id"]) for row in rows)
-    yield dg.MaterializeResult(
-        asset_key="crops",
-        metadata={
-            "crops": report.crops,
-            "detected": report.detected,
-            "reused": report.reused,
-            "unreadable": report.unreadable,
-            "detector": detector.open().handle,
-            "undetectable_classes": dg.MetadataValue.json(list(detector.undetectable())),
-            "samples": strip(islice(stored_jpegs(kept, paths), 8)),
-        },
-    )
-    yield dg.MaterializeResult(
-        asset_key="label_table",
-        metadata={
-            "dagster/partition_row_count": report.crops + report.products - report.unreadable,
-            "products": report.products,
-            "with_crops": report.products - report.whole - report.unreadable,
-            "whole": report.whole,
-            "classes": dg.MetadataValue.json(dict(Counter(row["label"] for row in rows).most_common())),
-            "fingerprint": fingerprint,
-        },
-    )
+    with decoder.open() as decoders:
+
+        def work(batch: Batch) -> list[Made]:
+            report = label_pictures(
+                kept,
+                batch,
+                detector.open(),
+                detector.selection(),
+                decoders,
+                workers=decoder.workers,
+                progress=progress_of(context, "pictures"),
+            )
+            path = labels_path(batch, fingerprint)
+            rows = [row for row in read_rows(kept, path, LABELS) if row["kind"] == "crop"]
+            crops = {
+                "crops": report.crops,
+                "detected": report.detected,
+                "reused": report.reused,
+                "unreadable": report.unreadable,
+                "detector": detector.handle,
+                "undetectable_classes": dg.MetadataValue.json(list(detector.undetectable())),
+                "samples": strip(islice(stored_jpegs(kept, (crop_path(row["crop_id"]) for row in rows)), 8)),
+            }
+            table = {
+                "dagster/partition_row_count": report.crops + report.products - report.unreadable,
+                "products": report.products,
+                "with_crops": report.products - report.whole - report.unreadable,
+                "whole": report.whole,
+                "classes": dg.MetadataValue.json(dict(Counter(row["label"] for row in rows).most_common())),
+                "fingerprint": fingerprint,
+            }
+            version = fingerprint_of({"labels": fingerprint, "notes": read_metadata(kept, path)})
+            return [Made("crops", crops, version), Made("label_table", table, version)]
+
+        yield from each_batch(context, kept, work)

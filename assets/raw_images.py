@@ -1,18 +1,23 @@
 """The pictures of a batch: fetched once, kept by content."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from assets.batches import Made, each_batch
 from assets.catalog import catalog
+from assets.failures import NETWORK_RETRIES
 from assets.partitions import catalog_batch
 from assets.previews import strip
 from assets.progress import progress_of
 from resources.pictures import DecoderResource, FetcherResource
 from resources.storage import StoreResource
-from vetrina.catalog.batches import find_batch
+from vetrina.catalog.batches import Batch
+from vetrina.models import fingerprint_of
 from vetrina.pictures.collecting import collect_pictures, failures
 from vetrina.pictures.decoding import Picture
 from vetrina.store import blob_path
@@ -27,6 +32,7 @@ class RawImagesConfig(dg.Config):
 
 @dg.asset(
     partitions_def=catalog_batch,
+    retry_policy=NETWORK_RETRIES,
     deps=[catalog],
     group_name="products",
     kinds={"image"},
@@ -38,29 +44,33 @@ def raw_images(
     store: StoreResource,
     fetcher: FetcherResource,
     decoder: DecoderResource,
-) -> dg.MaterializeResult:
+) -> Iterator[Any]:
     """Fetch the pictures that the store lacks."""
     kept = store.open()
-    batch = find_batch(kept, context.partition_key)
     with fetcher.open() as fetching, decoder.open() as decoders:
-        report = collect_pictures(
-            kept,
-            batch,
-            fetching,
-            decoders,
-            retry_failed=config.retry_failed,
-            progress=progress_of(context, "pictures"),
-        )
-        rows = read_rows(kept, batch.path("images.parquet"), IMAGES, ["state", "sha256"])
-        usable = islice((row["sha256"] for row in rows if row["state"] == "ok"), 8)
-        loaders = [(sha256, lambda sha256=sha256: kept.read(blob_path(sha256), unchanging=True)) for sha256 in usable]
-        samples = [found.pixels for _, found in decoders.decode_all(loaders) if isinstance(found, Picture)]
-    reasons = {f"{state}: {reason}": count for (state, reason), count in failures(kept, batch).items()}
-    return dg.MaterializeResult(
-        metadata={
-            **asdict(report),
-            "dagster/partition_row_count": report.products,
-            "failures": dg.MetadataValue.json(reasons),
-            "samples": strip(samples),
-        }
-    )
+
+        def work(batch: Batch) -> list[Made]:
+            report = collect_pictures(
+                kept,
+                batch,
+                fetching,
+                decoders,
+                retry_failed=config.retry_failed,
+                progress=progress_of(context, "pictures"),
+            )
+            rows = list(read_rows(kept, batch.path("images.parquet"), IMAGES, ["product_id", "state", "sha256"]))
+            usable = islice((row["sha256"] for row in rows if row["state"] == "ok"), 8)
+            loaders = [
+                (sha256, lambda sha256=sha256: kept.read(blob_path(sha256), unchanging=True)) for sha256 in usable
+            ]
+            samples = [found.pixels for _, found in decoders.decode_all(loaders) if isinstance(found, Picture)]
+            reasons = {f"{state}: {reason}": count for (state, reason), count in failures(kept, batch).items()}
+            metadata = {
+                **asdict(report),
+                "dagster/partition_row_count": report.products,
+                "failures": dg.MetadataValue.json(reasons),
+                "samples": strip(samples),
+            }
+            return [Made("raw_images", metadata, fingerprint_of({"rows": [list(row.values()) for row in rows]}))]
+
+        yield from each_batch(context, kept, work)

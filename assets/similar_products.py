@@ -2,16 +2,20 @@
 
 import dagster as dg
 
+from assets.checks import TABLE_CHECKS, results
+from assets.failures import told_to_people
 from assets.similarity_index import similarity_index
 from resources.index import IndexResource
 from resources.storage import StoreResource
 from vetrina.errors import NotFound
-from vetrina.index.publishing import publish_table
+from vetrina.index.publishing import TABLE, publish_table
 from vetrina.index.versions import current
+from vetrina.quality.published import judge_table
 
 
 @dg.asset(
     deps=[similarity_index],
+    check_specs=TABLE_CHECKS,
     group_name="search",
     kinds={"parquet", "json"},
     description="The most similar products of every product, as Parquet and as JSON.",
@@ -21,11 +25,16 @@ def similar_products(
 ) -> dg.MaterializeResult:
     """Write the table of the current index version."""
     kept = store.open()
-    published = current(kept)
-    if published is None:
-        raise NotFound("There is no index yet; materialize similarity_index first")
-    report = publish_table(kept, published, index.neighbours, same_class=index.same_class)
+    with told_to_people():
+        published = current(kept)
+        if published is None:
+            raise NotFound("There is no index yet; materialize similarity_index first")
+        report = publish_table(kept, published, index.neighbours, same_class=index.same_class)
     return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.folder.rpartition("/")[2]),
+        check_results=results(
+            judge_table(kept, published, f"{report.folder}/{TABLE}", index.neighbours), "similar_products"
+        ),
         metadata={
             "dagster/row_count": report.rows,
             "products": report.products,
@@ -34,5 +43,5 @@ def similar_products(
             "built": report.built,
             "index_version": published.version,
             "path": report.folder,
-        }
+        },
     )

@@ -1,18 +1,32 @@
 """The index of all batches, published as one version."""
 
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
 import dagster as dg
 
+from assets.checks import INDEX_CHECKS, results
 from assets.embeddings import embeddings
+from assets.failures import told_to_people
 from resources.index import IndexResource
-from resources.models import DetectorResource, ExtractorResource
+from resources.models import DetectorResource, ExtractorResource, model_fingerprints
 from resources.storage import StoreResource
+from vetrina.errors import RecallTooLow
+from vetrina.index.lineage import BatchShare, batches_in
+from vetrina.index.manifest import MANIFEST
+from vetrina.index.outdated import outdated_batches
 from vetrina.index.publishing import publish_index
 from vetrina.index.versions import version_folder
+from vetrina.quality.published import judge_complete, judge_pictures, judge_recall
+
+_LISTED = 200
 
 
 @dg.asset(
     # Every batch feeds it, but the store says which there are: a missing partition must not fail the build.
     deps=[dg.AssetDep(embeddings, partition_mapping=dg.AllPartitionMapping())],
+    check_specs=INDEX_CHECKS,
     group_name="search",
     kinds={"annoy"},
     pool="gpu",
@@ -24,17 +38,30 @@ def similarity_index(
     detector: DetectorResource,
     extractor: ExtractorResource,
     index: IndexResource,
-) -> dg.MaterializeResult:
+) -> Iterator[Any]:
     """Build and publish, or find that nothing changed."""
-    fingerprints = {
-        "detector": detector.open().fingerprint,
-        "labels": detector.labels_fingerprint(),
-        "extractor": extractor.open().fingerprint,
-        "embeddings": extractor.embeddings_fingerprint(detector),
-    }
-    report = publish_index(store.open(), fingerprints["embeddings"], index.settings(), fingerprints)
+    kept = store.open()
+    fingerprints = model_fingerprints(detector, extractor)
+    try:
+        with told_to_people():
+            report = publish_index(kept, fingerprints["embeddings"], index.settings(), fingerprints)
+    except dg.Failure as failure:
+        if isinstance(failure.__cause__, RecallTooLow):
+            yield from results([judge_recall(failure.__cause__.recall, "annoy")], "similarity_index")
+        raise
     manifest = report.manifest
-    return dg.MaterializeResult(
+    folder = version_folder(report.published.version)
+    batches = batches_in(kept, report.published)
+    yield dg.MaterializeResult(
+        data_version=dg.DataVersion(report.published.version),
+        check_results=results(
+            [
+                judge_recall(manifest.recall, manifest.serve_with),
+                judge_complete(manifest, outdated_batches(kept, fingerprints["embeddings"])),
+                judge_pictures(kept, report.published),
+            ],
+            "similarity_index",
+        ),
         metadata={
             "version": report.published.version,
             "number": report.published.number,
@@ -43,6 +70,7 @@ def similarity_index(
             "items": manifest.items,
             "dims": manifest.dims,
             "batches": len(manifest.sources),
+            "newest_batches": _table(batches),
             "serve_with": manifest.serve_with,
             "why": manifest.serve_reason,
             "recall": manifest.recall["recall"],
@@ -50,6 +78,17 @@ def similarity_index(
             "recall_by_label": dg.MetadataValue.json(manifest.recall["by_label"]),
             "annoy": dg.MetadataValue.json(manifest.annoy),
             "fingerprints": dg.MetadataValue.json(fingerprints),
-            "path": version_folder(report.published.version),
-        }
+            "path": folder,
+            "manifest": f"{folder}/{MANIFEST}",
+        },
+    )
+
+
+def _table(batches: list[BatchShare]) -> dg.TableMetadataValue:
+    """The newest batches as a table; a few hundred are as many as an event row holds well."""
+    return dg.MetadataValue.table(
+        [dg.TableRecord(asdict(batch)) for batch in batches[:_LISTED]],
+        schema=dg.TableSchema(
+            [dg.TableColumn("batch", "string"), dg.TableColumn("products", "int"), dg.TableColumn("items", "int")]
+        ),
     )

@@ -7,18 +7,20 @@ import dagster as dg
 from assets.catalog import catalog
 from assets.crops import crops_and_labels
 from assets.embeddings import embeddings
+from assets.partitions import many_at_once
 from assets.raw_images import raw_images
 from assets.similar_products import similar_products
 from assets.similarity_index import similarity_index
+from assets.versions import code_versions
 from orchestration.intake_jobs import large_file_job, sync_job
+from orchestration.jobs import BATCH_JOB, PUBLISH_JOB
+from orchestration.model_change import model_change_sensor
+from orchestration.rebuild import rebuild_sensor
 from orchestration.schedules import catalog_sync
 from orchestration.sensors import registered_batches, watched_folder
-from resources.configured import resources_of
+from resources.configured import detector_of, extractor_of, index_of, resources_of
 from vetrina.errors import SettingError
 from vetrina.settings import Settings
-
-BATCH_JOB = "batch"
-PUBLISH_JOB = "publish"
 
 _EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
 
@@ -31,10 +33,11 @@ def build_defs(**overrides: Any) -> dg.Definitions:
 
     Raises:
         SettingError: a setting cannot be used.
+        ModelError: a model's handle is unknown.
     """
     settings = Settings.from_environment(overrides=overrides)
     return dg.Definitions(
-        assets=[catalog, raw_images, crops_and_labels, embeddings, similarity_index, similar_products],
+        assets=_assets(settings),
         jobs=[
             dg.define_asset_job(
                 BATCH_JOB,
@@ -50,10 +53,33 @@ def build_defs(**overrides: Any) -> dg.Definitions:
             sync_job(settings),
         ],
         schedules=[catalog_sync(settings)],
-        sensors=[watched_folder(settings), registered_batches(BATCH_JOB)],
+        sensors=[
+            watched_folder(settings),
+            registered_batches(BATCH_JOB),
+            rebuild_sensor(settings),
+            model_change_sensor(settings),
+        ],
         resources=resources_of(settings),
         executor=_executor(settings.executor),
     )
+
+
+def _assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """All assets, with what they are made by and whose they are."""
+    versions = code_versions(detector_of(settings), extractor_of(settings), index_of(settings))
+
+    def signed(spec: dg.AssetSpec) -> dg.AssetSpec:
+        tags = {**spec.tags, "domain": "visual-search"}
+        return spec.replace_attributes(
+            code_version=versions[spec.key.to_user_string()], owners=["team:vetrina"], tags=tags
+        )
+
+    # The backfill policy is set here and not where the assets are: as a decorator's argument it is a beta of Dagster.
+    of_a_batch = [
+        asset.with_attributes(backfill_policy=many_at_once)
+        for asset in (catalog, raw_images, crops_and_labels, embeddings)
+    ]
+    return [asset.map_asset_specs(signed) for asset in (*of_a_batch, similarity_index, similar_products)]
 
 
 def _executor(name: str) -> dg.ExecutorDefinition:

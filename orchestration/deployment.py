@@ -2,11 +2,15 @@
 
 from functools import cached_property
 
-from resources.configured import detector_of, extractor_of
-from resources.models import DetectorResource, ExtractorResource
+from resources.configured import detector_of, extractor_of, index_of
+from resources.index import IndexResource
+from resources.models import DetectorResource, ExtractorResource, model_fingerprints
+from vetrina.catalog.batches import Batch
 from vetrina.coverage import CoverageReader
+from vetrina.index.outdated import outdated_batches
 from vetrina.index.sources import index_sources
 from vetrina.index.versions import current, verify
+from vetrina.index.wanted import Wanted
 from vetrina.search.window import ShopWindow
 from vetrina.settings import Settings
 from vetrina.store import Store, file_cache
@@ -36,6 +40,26 @@ class Deployment:
     def window(self) -> ShopWindow:
         """The shop window. Raises NotFound, IndexDamaged, ModelError."""
         return ShopWindow(self.store, self.detector.open(), self.detector.selection(), self.extractor.open())
+
+    @cached_property
+    def index(self) -> IndexResource:
+        """How the index and its table are made."""
+        return index_of(self.settings)
+
+    def outdated(self) -> list[Batch]:
+        """Batches embedded by other models or settings only: without a new run the next index would lose them."""
+        return outdated_batches(self.store, self.extractor.embeddings_fingerprint(self.detector))
+
+    def wanted(self) -> Wanted:
+        """What would be published now. Raises ModelError, SettingError, StoreError."""
+        fingerprints = model_fingerprints(self.detector, self.extractor)
+        return Wanted(
+            index_sources(self.store, fingerprints["embeddings"]),
+            fingerprints,
+            self.index.settings(),
+            self.index.neighbours,
+            self.index.same_class,
+        )
 
     def coverage(self, most_problems: int = 20) -> CoverageReader:
         """Where rows ended, against the current index."""

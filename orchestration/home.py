@@ -46,6 +46,11 @@ def end_dead_runs(instance: dg.DagsterInstance) -> None:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
+def process_is_gone(name: str) -> bool:
+    """Whether a process of this machine, since it was last started, has ended; of others nothing is known."""
+    return name.startswith(_boot()) and _name_of(int(name.split(":")[1])) != name
+
+
 def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 

@@ -15,7 +15,6 @@ from orchestration.runs import RunFailed, RunReport, run_batch, run_publish
 from resources.configured import read_options_of, sync_order_of
 from vetrina.catalog.batches import Batch, content_of, list_batches, open_source, register_file
 from vetrina.catalog.syncing import check_snapshot, sync_catalog
-from vetrina.embedding.vectors import embeddings_path
 from vetrina.errors import CatalogError, NotFound
 from vetrina.states import FAILED
 
@@ -145,7 +144,8 @@ def _work(
     deployment: Deployment, batches: list[tuple[Batch, bool]], failed: list[Report], *, retry: bool, progress: Progress
 ) -> Report:
     instance = open_instance()
-    batches = [*batches, *((batch, False) for batch in _outdated(deployment, {batch.key for batch, _ in batches}))]
+    known = {batch.key for batch, _ in batches}
+    batches = [*batches, *((batch, False) for batch in deployment.outdated() if batch.key not in known)]
     done: list[tuple[Batch, Report]] = []
     with _listening(progress.step):
         for batch, new in batches:
@@ -170,18 +170,6 @@ def _work(
     names = ("fetched", "detected", "embedded", "reused")
     report["total"] = {name: sum(entry["cost"][name] for _, entry in done) for name in names}
     return report
-
-
-def _outdated(deployment: Deployment, besides: set[str]) -> list[Batch]:
-    """Batches embedded under other models or settings only: without a new run the next index would lose them."""
-    embeddings = deployment.extractor.embeddings_fingerprint(deployment.detector)
-    return [
-        batch
-        for batch in list_batches(deployment.store)
-        if batch.key not in besides
-        and deployment.store.names(batch.path("embeddings"))
-        and not deployment.store.exists(embeddings_path(batch, embeddings))
-    ]
 
 
 def _publish(instance: DagsterInstance, progress: Progress, failed: list[Report]) -> Report | None:

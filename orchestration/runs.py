@@ -11,8 +11,9 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from assets.partitions import catalog_batch
-from orchestration.definitions import BATCH_JOB, PUBLISH_JOB, build_defs
+from orchestration.definitions import build_defs
 from orchestration.home import PID_TAG, process_name
+from orchestration.jobs import BATCH_JOB, PUBLISH_JOB
 from vetrina.errors import VetrinaError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -1,1 +1,1 @@
-"""What assets are given: the store, the fetcher, the decoders, the models and the index settings."""
+"""What assets are given: the store, the fetcher, the decoders, the models, index settings and check thresholds."""

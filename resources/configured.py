@@ -3,6 +3,7 @@
 from resources.index import IndexResource
 from resources.models import DetectorResource, ExtractorResource
 from resources.pictures import DecoderResource, FetcherResource
+from resources.quality import QualityResource
 from resources.storage import StoreResource
 from vetrina.catalog.batches import ReadOptions
 from vetrina.catalog.columns import split_names
@@ -27,6 +28,19 @@ def extractor_of(settings: Settings) -> ExtractorResource:
     return ExtractorResource(handle=settings.extractor)
 
 
+def index_of(settings: Settings) -> IndexResource:
+    """How the index and its table are made."""
+    return IndexResource(
+        projection_dims=settings.projection_dims,
+        trees=settings.trees,
+        search_k=settings.search_k,
+        recall_target=settings.recall_target,
+        serve_with=settings.serve_with,
+        neighbours=settings.neighbours,
+        same_class=settings.same_class,
+    )
+
+
 def resources_of(settings: Settings) -> dict[str, object]:
     """Every resource by the name that assets ask for."""
     return {
@@ -44,14 +58,8 @@ def resources_of(settings: Settings) -> dict[str, object]:
         ),
         "detector": detector_of(settings),
         "extractor": extractor_of(settings),
-        "index": IndexResource(
-            projection_dims=settings.projection_dims,
-            trees=settings.trees,
-            search_k=settings.search_k,
-            recall_target=settings.recall_target,
-            neighbours=settings.neighbours,
-            same_class=settings.same_class,
-        ),
+        "index": index_of(settings),
+        "quality": QualityResource(least_coverage=settings.coverage_warning, most_drift=settings.drift_warning),
     }
 
 

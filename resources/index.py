@@ -13,14 +13,16 @@ class IndexResource(dg.ConfigurableResource):
     trees: int = Field(description="Annoy trees; 0: chosen for the target (VETRINA_TREES).")
     search_k: int = Field(description="Annoy nodes a query visits; 0: chosen (VETRINA_SEARCH_K).")
     recall_target: float = Field(description="Share of the true 10 nearest to find (VETRINA_RECALL_TARGET).")
+    serve_with: str = Field(description="Search by annoy, exact or auto (VETRINA_SERVE_WITH).")
     neighbours: int = Field(description="Similar products for each product (VETRINA_NEIGHBOURS).")
     same_class: bool = Field(description="Products of the same class come first (VETRINA_SAME_CLASS).")
 
     def settings(self) -> IndexSettings:
-        """As the index knows them."""
+        """As the index knows them. Raises SettingError."""
         return IndexSettings(
             projection_dims=self.projection_dims or None,
             trees=self.trees or None,
             search_k=self.search_k or None,
             recall_target=self.recall_target,
+            serve_with=self.serve_with,
         )

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from vetrina.detection.classes import ClassChoice, ClassList
 from vetrina.detection.crops import Selection
-from vetrina.detection.detector import Detector, open_detector
-from vetrina.embedding.extractor import Extractor, open_extractor
+from vetrina.detection.detector import Detector, DetectorIdentity, identify_detector, open_detector
+from vetrina.embedding.extractor import Extractor, ExtractorIdentity, identify_extractor, open_extractor
 from vetrina.embedding.vectors import embeddings_fingerprint
 
 _detector = lru_cache(maxsize=2)(open_detector)
@@ -28,9 +28,13 @@ class DetectorResource(dg.ConfigurableResource):
         """The detector. Raises ModelError."""
         return _detector(self.handle)
 
+    def identity(self) -> DetectorIdentity:
+        """The detector's name and classes; reads no weights. Raises ModelError for an unknown handle."""
+        return identify_detector(self.handle)
+
     def selection(self) -> Selection:
         """Which detections become crops. Raises SettingError for an unknown class."""
-        detector = self.open()
+        detector = self.identity()
         return Selection(
             classes=self._choice().selected,
             min_score=detector.default_min_score if self.min_score is None else self.min_score,
@@ -43,12 +47,12 @@ class DetectorResource(dg.ConfigurableResource):
         return self._choice().undetectable
 
     def _choice(self) -> ClassChoice:
-        vocabulary = self.open().vocabulary
+        vocabulary = self.identity().vocabulary
         return ClassList.parse(self.classes, vocabulary).choose(vocabulary)
 
     def labels_fingerprint(self) -> str:
         """Names the labels that this configuration makes."""
-        return self.selection().fingerprint(self.open())
+        return self.selection().fingerprint(self.identity())
 
 
 class ExtractorResource(dg.ConfigurableResource):
@@ -60,6 +64,20 @@ class ExtractorResource(dg.ConfigurableResource):
         """The extractor. Raises ModelError."""
         return _extractor(self.handle)
 
+    def identity(self) -> ExtractorIdentity:
+        """The extractor's name; reads no weights. Raises ModelError for an unknown handle."""
+        return identify_extractor(self.handle)
+
     def embeddings_fingerprint(self, detector: DetectorResource) -> str:
         """Names the embeddings that this extractor makes of that detector's crops."""
-        return embeddings_fingerprint(detector.labels_fingerprint(), self.open())
+        return embeddings_fingerprint(detector.labels_fingerprint(), self.identity())
+
+
+def model_fingerprints(detector: DetectorResource, extractor: ExtractorResource) -> dict[str, str]:
+    """Role → fingerprint of all that vectors are made with; reads no weights. Raises ModelError, SettingError."""
+    return {
+        "detector": detector.identity().fingerprint,
+        "labels": detector.labels_fingerprint(),
+        "extractor": extractor.identity().fingerprint,
+        "embeddings": extractor.embeddings_fingerprint(detector),
+    }

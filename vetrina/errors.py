@@ -3,6 +3,8 @@
 The command line prints the message of a `VetrinaError` and exits non-zero; any other exception is a defect.
 """
 
+from typing import Any
+
 
 class VetrinaError(Exception):
     """Base of every expected error."""
@@ -41,6 +43,22 @@ class ModelError(VetrinaError):
 
 class IndexDamaged(StoreError):
     """An index version is missing files or fails its checksums."""
+
+
+class RecallTooLow(VetrinaError):
+    """A built index finds too few of the true neighbours to be published.
+
+    Attributes:
+        recall: what was measured, as in an index manifest.
+    """
+
+    def __init__(self, message: str, recall: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.message = message
+        self.recall = recall
+
+    def __reduce__(self) -> tuple[type["RecallTooLow"], tuple[str, dict[str, Any]]]:
+        return (RecallTooLow, (self.message, self.recall))
 
 
 class NotFound(VetrinaError):

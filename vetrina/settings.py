@@ -75,6 +75,20 @@ class Settings:
     trees: int = _setting(0, "VETRINA_TREES", "Annoy trees; 0: chosen for the recall target.")
     search_k: int = _setting(0, "VETRINA_SEARCH_K", "Annoy nodes visited by a query; 0: chosen for the recall target.")
     recall_target: float = _setting(0.99, "VETRINA_RECALL_TARGET", "Share of the true 10 nearest a query must find.")
+    serve_with: str = _setting(
+        "auto", "VETRINA_SERVE_WITH", "Search by annoy, exact, or auto: the faster that meets the recall target."
+    )
+    rebuild_wait: float = _setting(
+        600.0, "VETRINA_REBUILD_WAIT", "Seconds that a rebuild waits for batches under way, at most."
+    )
+    coverage_warning: float = _setting(
+        0.8, "VETRINA_COVERAGE_WARNING", "Share of a batch's rows that must become searchable without a warning."
+    )
+    drift_warning: float = _setting(
+        0.2,
+        "VETRINA_DRIFT_WARNING",
+        "How far a batch may differ from earlier ones without a warning; 0: not at all, 1: in all.",
+    )
     neighbours: int = _setting(10, "VETRINA_NEIGHBOURS", "Similar products kept for each product (k).")
     watch: str = _setting(
         "", "VETRINA_WATCH", "A folder or s3:// prefix whose new catalog files become batches; empty: none."
@@ -125,8 +139,13 @@ class Settings:
 
     def check(self) -> None:
         """Raise SettingError for a value out of its range."""
-        shares = {"VETRINA_RECALL_TARGET": self.recall_target, "VETRINA_MIN_BOX": self.min_box}
-        shares["VETRINA_SYNC_MAX_REMOVED"] = self.max_removed
+        shares = {
+            "VETRINA_RECALL_TARGET": self.recall_target,
+            "VETRINA_MIN_BOX": self.min_box,
+            "VETRINA_COVERAGE_WARNING": self.coverage_warning,
+            "VETRINA_DRIFT_WARNING": self.drift_warning,
+            "VETRINA_SYNC_MAX_REMOVED": self.max_removed,
+        }
         if self.min_score is not None:
             shares["VETRINA_MIN_SCORE"] = self.min_score
         for name, value in shares.items():

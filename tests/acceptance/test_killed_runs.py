@@ -19,6 +19,7 @@ from support.fault_server import Fault, FaultServer, Handler
 from support.shops import Shop, opened_shop
 
 from orchestration.home import PID_TAG
+from vetrina.embedding.vectors import EmbeddingsReport, _Embedding
 
 PRODUCTS = 30
 AT_ONCE = 2
@@ -173,6 +174,15 @@ def test_only_the_parent_is_killed_while_it_fetches(disturbed: Shop, undisturbed
     assert _runs(disturbed) == {"FAILURE": 1, "SUCCESS": 2}
 
 
+def _remembered_vectors(shop: Shop) -> int:
+    """Vectors in whole memos; one memo holds those of all crops of its picture."""
+    deployment = shop.deployment
+    work = _Embedding(deployment.store, deployment.extractor.open(), EmbeddingsReport())
+    kinds = f"vectors/{deployment.extractor.identity().fingerprint}"
+    names = [name for part in deployment.store.names(kinds) for name in deployment.store.names(f"{kinds}/{part}")]
+    return sum(len(work._remembered(name)) for name in names)
+
+
 @pytest.mark.parametrize("kind", ["detections", "vectors"])
 def test_it_is_killed_while_the_networks_work(disturbed: Shop, undisturbed: Undisturbed, kind: str) -> None:
     server = undisturbed.server
@@ -182,7 +192,7 @@ def test_it_is_killed_while_the_networks_work(disturbed: Shop, undisturbed: Undi
         add.wait_until(lambda: _memos(disturbed, kind) >= 5)
         os.killpg(add.process.pid, signal.SIGKILL)
         add.process.wait()
-        made = _memos(disturbed, kind)
+        made = _memos(disturbed, kind) if kind == "detections" else _remembered_vectors(disturbed)
         requests = len(server.requests)
         report = _go_on(disturbed, undisturbed)
     assert len(server.requests) == requests

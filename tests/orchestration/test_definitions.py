@@ -1,13 +1,15 @@
 """What Dagster loads, and what must not be loaded with it."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from orchestration.definitions import build_defs
-from vetrina.errors import SettingError
+from vetrina.errors import ModelError, SettingError
 
 
 def _loaded_by(code: str) -> set[str]:
@@ -25,6 +27,32 @@ def test_loading_the_definitions_does_not_import_tensorflow() -> None:
     loaded = _loaded_by("import orchestration.definitions")
     assert "dagster" in loaded
     assert not {"tensorflow", "keras", "ai_edge_litert"} & loaded
+
+
+def test_the_definitions_load_without_a_warning_before_the_models_are_fetched(tmp_path: Path) -> None:
+    code = (
+        "import dagster as dg\nfrom orchestration.definitions import defs\n"
+        "dg.Definitions.validate_loadable(defs)\nprint(len(defs.resolve_all_job_defs()))"
+    )
+    environment = {**os.environ, "VETRINA_MODELS": str(tmp_path / "nothing-here")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "nothing-here").exists()
+
+
+def test_a_model_or_class_that_is_not_known_is_refused_by_name_when_definitions_load() -> None:
+    with pytest.raises(ModelError, match=r"bundled:openimages-sd.*did you mean 'bundled:openimages-ssd'"):
+        build_defs(detector="bundled:openimages-sd")
+    with pytest.raises(SettingError, match=r"Cofee cup.*Coffee cup"):
+        build_defs(classes="Cofee cup")
+
+
+def test_the_sensors_run_unless_they_are_switched_off() -> None:
+    sensors = {sensor.name: sensor for sensor in build_defs().sensors or []}
+    for name in ("rebuild", "model_change"):
+        assert sensors[name].default_status == dg.DefaultSensorStatus.RUNNING
 
 
 def test_the_help_imports_neither_tensorflow_nor_dagster() -> None:

@@ -11,8 +11,9 @@ from support.fault_server import FaultServer
 from support.shops import Shop, rows_of
 
 from assets.partitions import catalog_batch
-from orchestration.definitions import BATCH_JOB, build_defs
+from orchestration.definitions import build_defs
 from orchestration.home import PID_TAG, end_dead_runs, make_home, process_name
+from orchestration.jobs import BATCH_JOB
 
 
 @pytest.fixture

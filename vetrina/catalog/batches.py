@@ -221,18 +221,16 @@ def _newest(batches: list[Batch], catalog: str) -> Batch | None:
 def list_batches(store: Store) -> list[Batch]:
     """All batches by sequence.
 
-    Records are only ever added, at the end: what was listed before is not listed again.
+    Records are only ever added, at the end: what was listed before is not read again, unless another store has
+    taken the place of the one that was listed.
     """
-    listed = _LISTED.get(store.root, [])
-    if listed and not store.exists(_record(listed[-1].sequence)):
-        # Another store has taken the place of the one that was listed.
-        listed = []
-        _RECORDS.clear()
-    if not listed:
-        listed = [_read_record(store, f"sequence/{name}") for name in store.names("sequence")]
-    else:
+    (stamp,) = store.stamps("sequence", [_record(1)])
+    known_by, listed = _LISTED.get(store.identity, (None, []))
+    if known_by == stamp and listed:
         listed = [*listed, *_records_after(store, listed[-1].sequence)]
-    _LISTED[store.root] = listed
+    else:
+        listed = list(store.map(lambda name: _read_record(store, f"sequence/{name}"), store.names("sequence")))
+    _LISTED[store.identity] = stamp, listed
     return list(listed)
 
 
@@ -287,19 +285,15 @@ def catalog_file(store: Store, batch: Batch) -> Path:
     return store.local_file(batch.path(f"source/{_safe_file_name(batch.file)}"), batch.sha256)
 
 
-# Records never change once created, so one read for each is enough.
-_RECORDS: dict[tuple[str, str], Batch] = {}
-_LISTED: dict[str, list[Batch]] = {}
+# Store → stamp of its first record, and its batches.
+_LISTED: dict[str, tuple[str | None, list[Batch]]] = {}
 
 
 def _read_record(store: Store, path: str) -> Batch:
-    known = _RECORDS.get((store.identity, path))
-    if known is None:
-        values = store.read_json(path)
-        for name in ("id_columns", "picture_columns"):
-            values[name] = tuple(values[name])
-        known = _RECORDS[store.identity, path] = Batch(**values)
-    return known
+    values = store.read_json(path)
+    for name in ("id_columns", "picture_columns"):
+        values[name] = tuple(values[name])
+    return Batch(**values)
 
 
 def _record(sequence: int) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vetrina.detection.detector import Detections, Detector
+from vetrina.detection.detector import Detections, Detector, DetectorIdentity
 
 
 class Box(NamedTuple):
@@ -67,7 +67,7 @@ class Selection:
         ]
         return [crop for crop in crops if crop.box.area >= self.min_box][: self.max_boxes]
 
-    def fingerprint(self, detector: Detector) -> str:
+    def fingerprint(self, detector: Detector | DetectorIdentity) -> str:
         """Names the labels that this selection makes of this detector's findings."""
         settings = [sorted(self.classes), self.min_score, self.max_boxes, self.min_box]
         content = json.dumps([detector.fingerprint, settings], ensure_ascii=True)

@@ -57,6 +57,16 @@ class Detector(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class DetectorIdentity:
+    """What is known of a detector without its weights; the attributes are those of `Detector`."""
+
+    handle: str
+    fingerprint: str
+    vocabulary: tuple[str, ...]
+    default_min_score: float
+
+
 def _open_openimages_ssd() -> Detector:
     # Imported on opening: a module that only names detectors must not load a runtime.
     from vetrina.detection.ssd import OpenImagesSsd
@@ -64,7 +74,14 @@ def _open_openimages_ssd() -> Detector:
     return OpenImagesSsd()
 
 
+def _identify_openimages_ssd() -> DetectorIdentity:
+    from vetrina.detection.ssd import IDENTITY
+
+    return IDENTITY
+
+
 _OPENERS: dict[str, Callable[[], Detector]] = {DEFAULT_DETECTOR: _open_openimages_ssd}
+_IDENTITIES: dict[str, Callable[[], DetectorIdentity]] = {DEFAULT_DETECTOR: _identify_openimages_ssd}
 
 
 def detector_handles() -> tuple[str, ...]:
@@ -79,3 +96,15 @@ def open_detector(handle: str = DEFAULT_DETECTOR) -> Detector:
         ModelError: the handle is unknown, or its weights are missing or altered.
     """
     return opener_of("detector", handle, _OPENERS)()
+
+
+def identify_detector(handle: str = DEFAULT_DETECTOR) -> DetectorIdentity:
+    """Name a detector without reading its weights; one that cannot be named otherwise is opened.
+
+    Raises:
+        ModelError: as `open_detector`.
+    """
+    if handle in _IDENTITIES:
+        return _IDENTITIES[handle]()
+    opened = open_detector(handle)
+    return DetectorIdentity(opened.handle, opened.fingerprint, opened.vocabulary, opened.default_min_score)

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from vetrina.detection.boxes import suppress
-from vetrina.detection.detector import DEFAULT_DETECTOR, Detections
+from vetrina.detection.detector import DEFAULT_DETECTOR, Detections, DetectorIdentity
 from vetrina.errors import ModelError
 from vetrina.interpreters import InterpreterPool
 from vetrina.models import SSD_LABELS, SSD_MODEL, fingerprint_of
@@ -31,6 +31,27 @@ _RATIOS = (1.0, 2.0, 0.5, 3.0, 0.3333)
 _CENTRE_SCALE, _SIZE_SCALE = 10.0, 5.0
 _CODE_VERSION = 1
 _RANGE = (np.arange(256, dtype=np.float32) / 127.5 - 1).astype(np.float32)
+_VOCABULARY = (
+    "Bicycle, Boot, Laptop, Person, Chair, Cattle, Desk, Cat, Computer mouse, Computer monitor, Box, Mug, Coffee cup, "
+    "Stationary bicycle, Table, Bottle, High heels, Vehicle, Footwear, Dog, Book, Camera, Car"
+)
+IDENTITY = DetectorIdentity(
+    handle=DEFAULT_DETECTOR,
+    fingerprint=fingerprint_of(
+        {
+            "weights": SSD_MODEL.sha256,
+            "labels": SSD_LABELS.sha256,
+            "preprocess": ["stretch", SIDE, "area-or-linear", "-1..1"],
+            "decode": [KEEP_SCORE, MAX_BOXES, NMS_IOU, MAX_CANDIDATES],
+            "code": _CODE_VERSION,
+        }
+    ),
+    # As the label map has it; said here too, so that the classes can be checked before the model is fetched.
+    vocabulary=tuple(_VOCABULARY.split(", ")),
+    # Measured on a sample shop of 818 products: at 0.3 the class is right for 0.85-1.0 of the products whose
+    # name says one of its classes; the source's 0.6 belongs to Faster R-CNN and would lose most of them.
+    default_min_score=0.3,
+)
 
 
 def ssd_anchors() -> np.ndarray:
@@ -111,25 +132,15 @@ def decode(encodings: np.ndarray, logits: np.ndarray, anchors: np.ndarray) -> tu
 class OpenImagesSsd:
     """The bundled detector (a `Detector`); `detect` runs in parallel on several threads."""
 
-    handle = DEFAULT_DETECTOR
-    # Measured on a sample shop of 818 products: at 0.3 the class is right for 0.85-1.0 of the products whose
-    # name says one of its classes; the source's 0.6 belongs to Faster R-CNN and would lose most of them.
-    default_min_score = 0.3
+    handle = IDENTITY.handle
+    fingerprint = IDENTITY.fingerprint
+    vocabulary = IDENTITY.vocabulary
+    default_min_score = IDENTITY.default_min_score
 
     def __init__(self) -> None:
         self._labels = tuple(SSD_LABELS.read().decode().splitlines())
         model = SSD_MODEL.read()
         self._anchors = ssd_anchors()
-        self.vocabulary = self._labels[1:]
-        self.fingerprint = fingerprint_of(
-            {
-                "weights": SSD_MODEL.sha256,
-                "labels": SSD_LABELS.sha256,
-                "preprocess": ["stretch", SIDE, "area-or-linear", "-1..1"],
-                "decode": [KEEP_SCORE, MAX_BOXES, NMS_IOU, MAX_CANDIDATES],
-                "code": _CODE_VERSION,
-            }
-        )
         self._interpreters = InterpreterPool(lambda: _open_interpreter(model, len(self._labels)))
 
     def detect(self, pixels: np.ndarray) -> Detections:

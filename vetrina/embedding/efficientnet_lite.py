@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from vetrina.embedding.extractor import DEFAULT_EXTRACTOR
+from vetrina.embedding.extractor import DEFAULT_EXTRACTOR, ExtractorIdentity
 from vetrina.embedding.legacy_torch import read_legacy_torch
 from vetrina.embedding.lite0_keras import DIMS, SIDE, Lite0Builder, convert_to_litert
 from vetrina.errors import ModelError
@@ -38,6 +38,7 @@ FINGERPRINT = fingerprint_of(
         "code": _CODE_VERSION,
     }
 )
+IDENTITY = ExtractorIdentity(DEFAULT_EXTRACTOR, FINGERPRINT, DIMS)
 
 
 def preprocess(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

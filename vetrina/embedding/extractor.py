@@ -4,6 +4,7 @@ Belongs here: the contract every extractor keeps and the list of handles. Not he
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +35,15 @@ class Extractor(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ExtractorIdentity:
+    """What is known of an extractor without its weights; the attributes are those of `Extractor`."""
+
+    handle: str
+    fingerprint: str
+    dims: int
+
+
 def _open_efficientnet_lite0() -> Extractor:
     # Imported on opening: a module that only names extractors must not load a runtime.
     from vetrina.embedding.efficientnet_lite import EfficientNetLite0
@@ -41,7 +51,14 @@ def _open_efficientnet_lite0() -> Extractor:
     return EfficientNetLite0()
 
 
+def _identify_efficientnet_lite0() -> ExtractorIdentity:
+    from vetrina.embedding.efficientnet_lite import IDENTITY
+
+    return IDENTITY
+
+
 _OPENERS: dict[str, Callable[[], Extractor]] = {DEFAULT_EXTRACTOR: _open_efficientnet_lite0}
+_IDENTITIES: dict[str, Callable[[], ExtractorIdentity]] = {DEFAULT_EXTRACTOR: _identify_efficientnet_lite0}
 
 
 def extractor_handles() -> tuple[str, ...]:
@@ -56,3 +73,15 @@ def open_extractor(handle: str = DEFAULT_EXTRACTOR) -> Extractor:
         ModelError: the handle is unknown, or its weights are missing or altered.
     """
     return opener_of("extractor", handle, _OPENERS)()
+
+
+def identify_extractor(handle: str = DEFAULT_EXTRACTOR) -> ExtractorIdentity:
+    """Name an extractor without reading its weights; one that cannot be named otherwise is opened.
+
+    Raises:
+        ModelError: as `open_extractor`.
+    """
+    if handle in _IDENTITIES:
+        return _IDENTITIES[handle]()
+    opened = open_extractor(handle)
+    return ExtractorIdentity(opened.handle, opened.fingerprint, opened.dims)

@@ -21,7 +21,7 @@ import pyarrow as pa
 from vetrina.catalog.batches import Batch
 from vetrina.detection.crops import cut
 from vetrina.detection.labelling import labels_path
-from vetrina.embedding.extractor import Extractor
+from vetrina.embedding.extractor import Extractor, ExtractorIdentity
 from vetrina.errors import PictureError
 from vetrina.memos import read_memo, write_memo
 from vetrina.parallel import Behind, ordered_map
@@ -46,7 +46,7 @@ class EmbeddingsReport:
     unreadable: int = 0
 
 
-def embeddings_fingerprint(labels: str, extractor: Extractor) -> str:
+def embeddings_fingerprint(labels: str, extractor: Extractor | ExtractorIdentity) -> str:
     """Names the vectors that `extractor` makes of the crops that the labels fingerprint `labels` names."""
     return hashlib.sha256(f"{labels}:{extractor.fingerprint}".encode()).hexdigest()[:16]
 

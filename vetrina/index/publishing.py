@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vetrina.errors import NotFound
+from vetrina.errors import NotFound, RecallTooLow
 from vetrina.index.build import build_index
 from vetrina.index.manifest import Manifest
 from vetrina.index.settings import IndexSettings
 from vetrina.index.sources import IndexItems
 from vetrina.index.table import SIMILAR_SCHEMA, similar_products, write_similar_json
 from vetrina.index.versions import Published, current, open_index, publish, verify
+from vetrina.index.wanted import is_made_of, table_folder
 from vetrina.store import Store
 
 TABLE = "similar_products.parquet"
@@ -51,6 +50,7 @@ def publish_index(store: Store, embeddings: str, settings: IndexSettings, finger
 
     Raises:
         NotFound: no product has an embedding.
+        RecallTooLow: the index would serve below its recall target; the former version stays current.
         IndexDamaged: the built files do not verify.
     """
     with store.exclusive("index"):
@@ -58,14 +58,28 @@ def publish_index(store: Store, embeddings: str, settings: IndexSettings, finger
         now = current(store)
         if now is not None:
             manifest = verify(store, now)
-            same = (manifest.sources, manifest.fingerprints, manifest.settings)
-            if same == (items.sources, fingerprints, asdict(settings)):
+            if is_made_of(manifest, items.sources, fingerprints, settings):
                 return IndexReport(now, manifest, built=False)
         if next((table for table in items() if table.num_rows), None) is None:
             raise NotFound("There is nothing to index: no product has an embedding; see `vetrina status` for why")
         with store.scratch() as folder:
             manifest = build_index(items, folder / "index", settings, fingerprints=fingerprints, sources=items.sources)
+            _check_recall(manifest)
             return IndexReport(publish(store, folder / "index", manifest), manifest, built=True)
+
+
+def _check_recall(manifest: Manifest) -> None:
+    """Raise RecallTooLow for an index that would serve answers below its target; exact search has none to miss."""
+    recall = manifest.recall
+    if manifest.serve_with == "exact" or recall["met"]:
+        return
+    raise RecallTooLow(
+        f"The new index finds {recall['lower_95']:.3f} of the true {recall['k']} nearest products, under the target "
+        f"of {recall['target']} (VETRINA_RECALL_TARGET), so it was not published and the former version goes on "
+        f"serving. It has {manifest.annoy['trees']} trees and visits {manifest.annoy['search_k']} nodes: leave "
+        "VETRINA_TREES and VETRINA_SEARCH_K at 0 to have them chosen, or set VETRINA_SERVE_WITH to auto or exact",
+        recall,
+    )
 
 
 def publish_table(store: Store, published: Published, k: int, *, same_class: bool) -> TableReport:
@@ -73,8 +87,7 @@ def publish_table(store: Store, published: Published, k: int, *, same_class: boo
 
     The table of one version with the same settings is written once.
     """
-    name = hashlib.sha256(json.dumps([published.version, k, same_class]).encode()).hexdigest()[:16]
-    folder = f"similar_products/{name}"
+    folder = table_folder(published.version, k, same_class)
     with store.exclusive("similar-products"):
         try:
             return TableReport(folder, **store.read_json(f"{folder}/table.json"), built=False)

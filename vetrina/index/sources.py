@@ -7,7 +7,8 @@ whose new picture failed is gone too, since the old picture no longer shows it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,11 @@ from vetrina.errors import StoreError
 from vetrina.store import Store
 from vetrina.tables import CATALOG, ITEMS_EXTRA, read_metadata, read_tables
 
-_CATALOGUED = "catalogued"
+CATALOGUED = "catalogued"
+"""The source of a batch that gives no items, but takes removed products out."""
+
+# What a file said, with the stamp of that file: whoever asks every half minute opens only what was replaced.
+_KNOWN: dict[tuple[str, str], tuple[str, str | None]] = {}
 
 
 def index_sources(store: Store, fingerprint: str) -> dict[str, str]:
@@ -29,23 +34,43 @@ def index_sources(store: Store, fingerprint: str) -> dict[str, str]:
     Args:
         fingerprint: of the embeddings (`embeddings_fingerprint`).
     """
-    sources: dict[str, str] = {}
     batches = list_batches(store)
-    for batch, source in zip(
-        batches, store.map(lambda batch: _source(store, batch, fingerprint), batches), strict=True
-    ):
-        if source is not None:
-            sources[batch.key] = source
+    paths = [(batch.path("catalog.json"), embeddings_path(batch, fingerprint)) for batch in batches]
+    stamps = store.stamps("batches", [path for pair in paths for path in pair])
+    sources: dict[str, str] = {}
+
+    def source(number: int) -> str | None:
+        catalog, embeddings = paths[number]
+        if _known(store, catalog, stamps[2 * number], partial(_usable, store, batches[number])) is None:
+            return None
+        # Unfinished, it still takes removed products out.
+        return _known(store, embeddings, stamps[2 * number + 1], partial(_digest_of, store, embeddings)) or CATALOGUED
+
+    for batch, found in zip(batches, store.map(source, range(len(batches))), strict=True):
+        if found is not None:
+            sources[batch.key] = found
     return sources
 
 
-def _source(store: Store, batch: Batch, fingerprint: str) -> str | None:
-    report = read_report(store, batch)
-    if report is None or report.error is not None:
+def _known(store: Store, path: str, stamp: str | None, read: Callable[[], str | None]) -> str | None:
+    """What `read` says of the file at `path`, read anew when its stamp has changed; None without a file."""
+    if stamp is None:
         return None
-    notes = read_metadata(store, embeddings_path(batch, fingerprint))
-    # Unfinished, it still takes removed products out.
-    return _CATALOGUED if notes is None else str(notes["digest"])
+    found = _KNOWN.get((store.identity, path))
+    if found is None or found[0] != stamp:
+        # The stamp is older than what is read, so a file replaced in between is only read once more.
+        found = _KNOWN[store.identity, path] = stamp, read()
+    return found[1]
+
+
+def _usable(store: Store, batch: Batch) -> str | None:
+    report = read_report(store, batch)
+    return None if report is None or report.error is not None else "usable"
+
+
+def _digest_of(store: Store, path: str) -> str | None:
+    notes = read_metadata(store, path)
+    return None if notes is None else str(notes["digest"])
 
 
 def sources_digest(sources: dict[str, str]) -> str:
@@ -72,7 +97,7 @@ class IndexItems:
         self._owners = self._owners_of_products()
 
     def _embedded(self, batch: Batch) -> bool:
-        return self.sources[batch.key] != _CATALOGUED
+        return self.sources[batch.key] != CATALOGUED
 
     def _owners_of_products(self) -> dict[str, int]:
         owners: dict[str, int] = {}

@@ -215,7 +215,7 @@ def verify(store: Store, published: Published) -> Manifest:
     Raises:
         IndexDamaged: something is missing or altered.
     """
-    manifest = _manifest(store, published)
+    manifest = read_manifest(store, published)
     base = version_folder(published.version)
     sizes = {info.path: info.bytes for info in store.walk(base)}
     for name, check in manifest.files.items():
@@ -240,7 +240,7 @@ def open_index(store: Store, published: Published) -> Index:
     Raises:
         IndexDamaged: a file is missing, altered, or contradicts the manifest.
     """
-    manifest = _manifest(store, published)
+    manifest = read_manifest(store, published)
     base = version_folder(published.version)
 
     def locate(name: str, check: FileCheck) -> Path:
@@ -249,7 +249,12 @@ def open_index(store: Store, published: Published) -> Index:
     return open_files(manifest, locate)
 
 
-def _manifest(store: Store, published: Published) -> Manifest:
+def read_manifest(store: Store, published: Published) -> Manifest:
+    """The manifest of a published version, checked against its record; the other files are not looked at.
+
+    Raises:
+        IndexDamaged: it is missing or altered.
+    """
     path = f"{version_folder(published.version)}/{MANIFEST}"
     try:
         data = store.read(path)

@@ -47,7 +47,8 @@ class ShopWindow:
     """Answers over one state of the store; open a new one to see a later state.
 
     Args:
-        detector, selection, extractor: what photos are seen with; the extractor must be the index's own.
+        detector, selection, extractor: what photos are seen with. Where the extractor is not the index's own, since
+            the setting changed and the batches are still being worked again, only products can be asked for.
 
     Raises:
         NotFound: nothing is indexed yet.
@@ -66,11 +67,6 @@ class ShopWindow:
                 raise NotFound("No index version can be used: " + "; ".join(self.problems))
             raise NotFound(f"There is no index in {store.root} yet; add a catalog first: vetrina add CATALOG")
         self.index: Index = open_index(store, published)
-        if self.index.manifest.fingerprints.get("extractor") != extractor.fingerprint:
-            raise NotFound(
-                f"The current index was made with another extractor than {extractor.handle}; "
-                "run the batches again with this one, or set VETRINA_EXTRACTOR back"
-            )
         # What the index was made with, not what the settings say now: it goes on until it is built again.
         made_with = self.index.manifest.fingerprints.get("embeddings")
         items = IndexItems(store, made_with or embeddings_fingerprint(selection.fingerprint(detector), extractor))
@@ -90,7 +86,17 @@ class ShopWindow:
         return query, self.engine.search(query, k, exclude=[product_id], classes=classes, exact=exact)
 
     def photo(self, data: bytes) -> PhotoQuery:
-        """See what is on a photo. Raises PictureError for bytes that are no usable picture."""
+        """See what is on a photo.
+
+        Raises:
+            PictureError: the bytes are no usable picture.
+            NotFound: the index was made with another extractor, whose vectors a photo's cannot be compared with.
+        """
+        if self.index.manifest.fingerprints.get("extractor") != self._extractor.fingerprint:
+            raise NotFound(
+                f"The current index was made with another extractor than {self._extractor.handle}, so photos cannot be "
+                "searched until it is rebuilt: run the batches again with this one, or set VETRINA_EXTRACTOR back"
+            )
         pixels = decode_picture(data).pixels
         parts: list[tuple[Box, Crop | None]] = [(WHOLE, None)]
         parts += [(crop.box, crop) for crop in self._selection.select(self._detector.detect(pixels))]

@@ -7,7 +7,7 @@ belong here: how either keeps it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -61,6 +61,9 @@ class Files(Protocol):
 
     def walk(self, folder: str) -> Iterator[FileInfo]:
         """See `Store.walk`."""
+
+    def stamps(self, folder: str, paths: Sequence[str]) -> list[str | None]:
+        """See `Store.stamps`."""
 
     def delete(self, path: str) -> None:
         """See `Store.delete`."""

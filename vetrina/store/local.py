@@ -7,7 +7,7 @@ import fcntl
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -149,6 +149,10 @@ class LocalFiles:
                         modified = datetime.fromtimestamp(found.st_mtime, UTC)
                         yield FileInfo(entry.path[len(self._base) + 1 :], found.st_size, modified)
 
+    def stamps(self, folder: str, paths: Sequence[str]) -> list[str | None]:
+        """See `Store.stamps`."""
+        return [_stamp(self._full(path)) for path in paths]
+
     def delete(self, path: str) -> None:
         """See `Store.delete`."""
         with contextlib.suppress(FileNotFoundError):
@@ -179,6 +183,14 @@ class LocalFiles:
                     on_wait()
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+
+def _stamp(path: str) -> str | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+    return f"{found.st_mtime_ns}:{found.st_size}:{found.st_ino}"
 
 
 def _read_file(path: str) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -263,6 +263,15 @@ class S3Files:
                 if not entry["Key"].endswith("/"):
                     path = entry["Key"][len(self._prefix) :]
                     yield FileInfo(path, int(entry["Size"]), entry["LastModified"].astimezone(UTC))
+
+    def stamps(self, folder: str, paths: Sequence[str]) -> list[str | None]:
+        """See `Store.stamps`."""
+        found = {
+            entry["Key"]: f"{entry['ETag']}:{entry['LastModified'].timestamp():.0f}"
+            for page in self._pages(f"{folder}/" if folder else "")
+            for entry in page.get("Contents", ())
+        }
+        return [found.get(self._prefix + path) for path in paths]
 
     def _pages(self, start: str, **arguments: Any) -> Iterator[dict[str, Any]]:
         page = self._page(start, f"list {start or 'the store'}", **arguments)

@@ -1,0 +1,29 @@
+"""Code versions: what makes which assets stale. A model, class list or setting is part of what an asset is made by.
+
+Nothing here reads weights, so that definitions load before the models are fetched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from resources.index import IndexResource
+from resources.models import DetectorResource, ExtractorResource, model_fingerprints
+from vetrina.models import fingerprint_of
+
+_CATALOG, _PICTURES = "1", "1"  # raised by hand when the code makes something else of the same input
+
+
+def code_versions(detector: DetectorResource, extractor: ExtractorResource, index: IndexResource) -> dict[str, str]:
+    """Asset → code version. Raises ModelError, SettingError."""
+    fingerprints = model_fingerprints(detector, extractor)
+    built = fingerprint_of({"models": fingerprints, "settings": asdict(index.settings())})
+    return {
+        "catalog": _CATALOG,
+        "raw_images": _PICTURES,
+        "crops": fingerprints["labels"],
+        "label_table": fingerprints["labels"],
+        "embeddings": fingerprints["embeddings"],
+        "similarity_index": built,
+        "similar_products": fingerprint_of({"index": built, "k": index.neighbours, "same_class": index.same_class}),
+    }

@@ -1,0 +1,148 @@
+"""A change of models or classes: the sensor that works the batches again which only older ones embedded.
+
+Meanwhile the index in place goes on serving, and `orchestration.rebuild` waits. Batches are asked for in stretches,
+each one run: one process and one load of the models. A stretch that fails is asked for again in smaller ones, at
+last batch by batch, so that a batch that cannot be worked stands alone; after that it is left to a person.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+from dagster import DagsterInstance
+
+from assets.partitions import BATCHES_PER_RUN, catalog_batch
+from orchestration.deployment import Deployment
+from orchestration.jobs import BATCH_JOB
+from orchestration.run_history import back_off, runs_of
+from vetrina.settings import Settings
+from vetrina.words import counted
+
+MODELS_TAG = "vetrina/embeddings"
+"""Run tag: the fingerprint of the embeddings that the run is to make."""
+_START, _END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+_PARTITION = "dagster/partition"
+_SIZES = (BATCHES_PER_RUN, 10, 1)
+"""Batches of a stretch by attempt; there are as many attempts."""
+_FIRST_WAIT, _LONGEST_WAIT = 60.0, 3600.0  # seconds
+_EVERY = 60  # seconds
+_ASSETS = [dg.AssetKey("crops"), dg.AssetKey("label_table"), dg.AssetKey("embeddings")]
+
+
+@dataclass(slots=True)
+class Backfill:
+    """What was done for one fingerprint so far.
+
+    Attributes:
+        order: all partition keys, in Dagster's order; stretches are runs of neighbours in it.
+        active: keys that a run has in hand.
+        attempts: key → runs that ended without its embeddings.
+        ended: key → when the last of them did, in seconds since 1970.
+    """
+
+    order: list[str]
+    active: set[str] = field(default_factory=set)
+    attempts: Counter[str] = field(default_factory=Counter)
+    ended: dict[str, float] = field(default_factory=dict)
+
+    def given_up(self, key: str) -> bool:
+        """Whether the batch was tried often enough, alone at last."""
+        return key not in self.active and self.attempts[key] >= len(_SIZES)
+
+
+def backfill_so_far(instance: DagsterInstance, fingerprint: str, now: float) -> Backfill:
+    """Read the history of the runs that this module asked for."""
+    found = Backfill(list(instance.get_dynamic_partitions(str(catalog_batch.name))))
+    place = {key: number for number, key in enumerate(found.order)}
+    for run in runs_of(instance, BATCH_JOB, now, {MODELS_TAG: fingerprint}):
+        start, end = (run.tags.get(tag) or run.tags.get(_PARTITION, "") for tag in (_START, _END))
+        if start not in place or end not in place:
+            continue
+        for key in found.order[place[start] : place[end] + 1]:
+            if run.active:
+                found.active.add(key)
+            else:
+                found.attempts[key] += 1
+                found.ended[key] = max(run.ended, found.ended.get(key, 0.0))
+    return found
+
+
+def stretches(outdated: Sequence[str], so_far: Backfill, now: float) -> list[list[str]]:
+    """The batches to work now: each list is consecutive in Dagster's order and has been tried equally often."""
+    due = {
+        key
+        for key in outdated
+        if key not in so_far.active
+        and so_far.attempts[key] < len(_SIZES)
+        and now >= so_far.ended.get(key, 0.0) + back_off(so_far.attempts[key], _FIRST_WAIT, _LONGEST_WAIT)
+    }
+    found: list[list[str]] = []
+    last = ""
+    for key in so_far.order:
+        if key in due:
+            attempts = so_far.attempts[key]
+            joins = bool(last) and so_far.attempts[last] == attempts and len(found[-1]) < _SIZES[attempts]
+            if joins:
+                found[-1].append(key)
+            else:
+                found.append([key])
+        last = key if key in due else ""
+    return found
+
+
+def requests(fingerprint: str, found: Sequence[Sequence[str]], attempts: Mapping[str, int]) -> list[dg.RunRequest]:
+    """A run for each stretch of batches."""
+    asked = []
+    for keys in found:
+        attempt = attempts.get(keys[0], 0)
+        tags = {MODELS_TAG: fingerprint}
+        run_key = f"{fingerprint}:{keys[0]}:{keys[-1]}:{attempt}"
+        if len(keys) == 1:
+            asked.append(dg.RunRequest(run_key=run_key, partition_key=keys[0], asset_selection=_ASSETS, tags=tags))
+        else:
+            tags |= {_START: keys[0], _END: keys[-1]}
+            asked.append(dg.RunRequest(run_key=run_key, asset_selection=_ASSETS, tags=tags))
+    return asked
+
+
+def model_change_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Works batches again whose embeddings the models in use did not make."""
+
+    @dg.sensor(
+        name="model_change",
+        job_name=BATCH_JOB,
+        minimum_interval_seconds=_EVERY,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Detects and embeds again, with the models in use, what only others embedded; the index in place goes on "
+            "serving until all is done."
+        ),
+    )
+    def model_change(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        deployment = Deployment(settings)
+        fingerprint = deployment.extractor.embeddings_fingerprint(deployment.detector)
+        outdated = [batch.key for batch in deployment.outdated()]
+        if not outdated:
+            return dg.SkipReason("Every embedded batch was embedded by the models in use")
+        so_far = backfill_so_far(context.instance, fingerprint, time.time())
+        unknown = sorted(set(outdated) - set(so_far.order), key=outdated.index)
+        if unknown:
+            # Registered under another Dagster history; their runs are asked for once they are partitions.
+            return dg.SensorResult(dynamic_partitions_requests=[catalog_batch.build_add_request(unknown)])
+        found = stretches(outdated, so_far, time.time())
+        if found:
+            return dg.SensorResult(run_requests=requests(fingerprint, found, so_far.attempts))
+        lost = [key for key in outdated if so_far.given_up(key)]
+        if lost:
+            named = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+            return dg.SkipReason(
+                f"{counted(len(lost), 'batch', 'batches')} could not be worked with the models in use: {named}. See "
+                "their runs, put right what is wrong, and backfill `crops`, `label_table` and `embeddings` for them"
+            )
+        return dg.SkipReason(f"{counted(len(outdated), 'batch is', 'batches are')} being worked with the models in use")
+
+    return model_change
