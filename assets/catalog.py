@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.partitions import catalog_batch
+from assets.steps import CPU_STEP
 from resources.storage import StoreResource
 from vetrina.catalog.batches import find_batch
 from vetrina.catalog.shop import catalogue_batch
@@ -12,6 +13,7 @@ from vetrina.catalog.shop import catalogue_batch
     partitions_def=catalog_batch,
     group_name="products",
     kinds={"parquet"},
+    op_tags=CPU_STEP,
     description="The rows of one catalog batch, checked. It holds only what changed since the batches before it.",
 )
 def catalog(context: dg.AssetExecutionContext, store: StoreResource) -> dg.MaterializeResult:

@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.partitions import catalog_batch
 from assets.progress import progress_of
+from assets.steps import GPU_POOL, GPU_STEP
 from resources.models import DetectorResource, ExtractorResource
 from resources.pictures import DecoderResource
 from resources.storage import StoreResource
@@ -18,7 +19,8 @@ from vetrina.embedding.vectors import embed_crops, embeddings_path
     deps=["crops", "label_table"],
     group_name="products",
     kinds={"parquet", "tensorflow"},
-    pool="gpu",
+    pool=GPU_POOL,
+    op_tags=GPU_STEP,
     description="One vector for each crop and each whole picture of the batch; new crops only pass the network.",
 )
 def embeddings(

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.similarity_index import similarity_index
+from assets.steps import GPU_POOL, GPU_STEP
 from resources.index import IndexResource
 from resources.storage import StoreResource
 from vetrina.errors import NotFound
@@ -14,6 +15,8 @@ from vetrina.index.versions import current
     deps=[similarity_index],
     group_name="search",
     kinds={"parquet", "json"},
+    pool=GPU_POOL,
+    op_tags=GPU_STEP,
     description="The most similar products of every product, as Parquet and as JSON.",
 )
 def similar_products(

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.embeddings import embeddings
+from assets.steps import GPU_POOL, GPU_STEP
 from resources.index import IndexResource
 from resources.models import DetectorResource, ExtractorResource
 from resources.storage import StoreResource
@@ -15,7 +16,8 @@ from vetrina.index.versions import version_folder
     deps=[dg.AssetDep(embeddings, partition_mapping=dg.AllPartitionMapping())],
     group_name="search",
     kinds={"annoy"},
-    pool="gpu",
+    pool=GPU_POOL,
+    op_tags=GPU_STEP,
     description="One immutable, checksummed version of the index over all finished batches; rebuilt when they change.",
 )
 def similarity_index(

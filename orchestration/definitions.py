@@ -10,14 +10,12 @@ from assets.embeddings import embeddings
 from assets.raw_images import raw_images
 from assets.similar_products import similar_products
 from assets.similarity_index import similarity_index
+from orchestration.executors import executor_of, run_tags
 from resources.configured import resources_of
-from vetrina.errors import SettingError
 from vetrina.settings import Settings
 
 BATCH_JOB = "batch"
 PUBLISH_JOB = "publish"
-
-_EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
 
 
 def build_defs(**overrides: Any) -> dg.Definitions:
@@ -30,6 +28,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         SettingError: a setting cannot be used.
     """
     settings = Settings.from_environment(overrides=overrides)
+    tags = run_tags(settings)
     return dg.Definitions(
         assets=[catalog, raw_images, crops_and_labels, embeddings, similarity_index, similar_products],
         jobs=[
@@ -37,22 +36,18 @@ def build_defs(**overrides: Any) -> dg.Definitions:
                 BATCH_JOB,
                 selection=["catalog", "raw_images", "crops", "label_table", "embeddings"],
                 description="Everything that one catalog batch needs: rows, pictures, crops, vectors.",
+                tags=tags,
             ),
             dg.define_asset_job(
                 PUBLISH_JOB,
                 selection=["similarity_index", "similar_products"],
                 description="The index over all finished batches, and the table of similar products.",
+                tags=tags,
             ),
         ],
         resources=resources_of(settings),
-        executor=_executor(settings.executor),
+        executor=executor_of(settings),
     )
-
-
-def _executor(name: str) -> dg.ExecutorDefinition:
-    if name not in _EXECUTORS:
-        raise SettingError(f"VETRINA_EXECUTOR is {name!r}; use one of {', '.join(_EXECUTORS)}")
-    return _EXECUTORS[name]
 
 
 defs = build_defs()

@@ -69,7 +69,18 @@ class Settings:
     recall_target: float = _setting(0.99, "VETRINA_RECALL_TARGET", "Share of the true 10 nearest a query must find.")
     neighbours: int = _setting(10, "VETRINA_NEIGHBOURS", "Similar products kept for each product (k).")
     executor: str = _setting(
-        "in_process", "VETRINA_EXECUTOR", "How a Dagster run works through its steps: in_process or multiprocess."
+        "in_process",
+        "VETRINA_EXECUTOR",
+        "How a Dagster run works through its steps: in_process, multiprocess, celery or kubernetes.",
+    )
+    celery_broker: str = _setting(
+        "redis://127.0.0.1:6379/0", "VETRINA_CELERY_BROKER", "Where Celery's tasks wait: a URL; may hold a password."
+    )
+    celery_backend: str = _setting(
+        "", "VETRINA_CELERY_BACKEND", "Where Celery's results go: a URL; empty: the broker, which Redis can be both of."
+    )
+    max_run_seconds: int = _setting(
+        86_400, "VETRINA_MAX_RUN_SECONDS", "A run that takes longer is ended by Dagster's daemon; 0: none is."
     )
     same_class: bool = _setting(
         False, "VETRINA_SAME_CLASS", "In the table, products of the same detected class come first."
