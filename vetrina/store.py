@@ -18,6 +18,8 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -27,6 +29,15 @@ from vetrina.errors import StoreError
 
 _CHUNK = 1 << 20
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file of the store: its path relative to the root, its size in bytes and when it was last written (UTC)."""
+
+    path: str
+    bytes: int
+    modified: datetime
 
 
 class Store:
@@ -191,6 +202,20 @@ class Store:
         names = (str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in entries)
         return sorted(name for name in names if not name.endswith(".part"))
 
+    def walk(self, folder: str) -> Iterator[FileInfo]:
+        """Every file under `folder`, however deep, in no order; nothing when there is no such folder.
+
+        Found as it goes, so a store of any size takes the same memory. Files that come or go meanwhile may be
+        missed. On a local disk what an interrupted write left (``.<name>.part``) is a file too.
+        """
+        full = self._full(folder)
+        if self.is_local:
+            for path, size, modified in _local_files(full):
+                yield FileInfo(path[len(self._base) + 1 :], size, datetime.fromtimestamp(modified, UTC))
+            return
+        for name, found in self._fs.find(full, detail=True).items():
+            yield FileInfo(name[len(self._base) + 1 :], found["size"], found["LastModified"].astimezone(UTC))
+
     def delete(self, path: str) -> None:
         """Remove the file at `path`, if there is one."""
         with contextlib.suppress(FileNotFoundError):
@@ -278,6 +303,24 @@ def _read_file(path: str) -> bytes:
         return parts[0] if len(parts) == 1 else b"".join(parts)
     finally:
         os.close(handle)
+
+
+def _local_files(folder: str) -> Iterator[tuple[str, int, float]]:
+    """Path, bytes and modification time (seconds) of each file under a folder; links are not followed."""
+    folders = [folder]
+    while folders:
+        try:
+            entries = os.scandir(folders.pop())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        with entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    found = entry.stat(follow_symlinks=False)
+                    yield entry.path, found.st_size, found.st_mtime
 
 
 def _flush(path: Path) -> None:
