@@ -67,9 +67,7 @@ def deployed(
     assert settings["VETRINA_EXECUTOR"] == "celery"
     # As in the document, but for the port and a password, which must not show anywhere.
     broker = settings["VETRINA_CELERY_BROKER"].replace("6379", port).replace("redis://", f"redis://:{_PASSWORD}@")
-    services = [
-        line.replace("6379", port) for line in lines if re.match("redis-server|dagster-celery|dagster-d", line)
-    ]
+    services = [line.replace("6379", port) for line in lines if re.match("redis-server|dagster-celery|dagster-d", line)]
     assert len(services) == 4
     services[0] += f" --requirepass {_PASSWORD}"
     (launch,) = (line for line in lines if line.startswith("dagster job launch"))

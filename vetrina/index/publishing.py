@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vetrina.errors import NotFound
+from vetrina.errors import NotFound, StoreError
 from vetrina.index.build import build_index
 from vetrina.index.manifest import Manifest
 from vetrina.index.settings import IndexSettings
@@ -21,6 +22,8 @@ from vetrina.store import Store
 
 TABLE = "similar_products.parquet"
 JSON = "similar_products.json"
+CURRENT_TABLE = "similar_products/current.json"
+"""Names the folder of the table that the shop should read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +76,12 @@ def publish_table(store: Store, published: Published, k: int, *, same_class: boo
 
     The table of one version with the same settings is written once.
     """
-    name = hashlib.sha256(json.dumps([published.version, k, same_class]).encode()).hexdigest()[:16]
-    folder = f"similar_products/{name}"
+    folder = table_folder(published.version, k, same_class)
     with store.exclusive("similar-products"):
         try:
-            return TableReport(folder, **store.read_json(f"{folder}/table.json"), built=False)
+            report = TableReport(folder, **store.read_json(f"{folder}/table.json"), built=False)
+            point_to_table(store, published, folder)  # a rollback may have left it at another
+            return report
         except FileNotFoundError:
             pass
         rows = 0
@@ -98,5 +102,29 @@ def publish_table(store: Store, published: Published, k: int, *, same_class: boo
             products = write_similar_json(tables(writer), listing)
             writer.close()
         store.write_json(f"{folder}/table.json", {"rows": rows, "products": products})
-        store.write_json("similar_products/current.json", {"folder": folder, "index": published.version})
+        point_to_table(store, published, folder)
     return TableReport(folder, rows, products, built=True)
+
+
+def point_to_table(store: Store, published: Published, folder: str) -> None:
+    """Say in `similar_products/current.json` that the table in `folder` is the shop's."""
+    pointer = {"folder": folder, "index": published.version}
+    with contextlib.suppress(FileNotFoundError, StoreError):
+        if store.read_json(CURRENT_TABLE) == pointer:
+            return
+    store.write_json(CURRENT_TABLE, pointer)
+
+
+def restore_table(store: Store, published: Published, k: int, *, same_class: bool) -> bool:
+    """Let the table of an index version that is served again be the shop's; false when it has to be made first."""
+    folder = table_folder(published.version, k, same_class)
+    with store.exclusive("similar-products"):
+        if not store.exists(f"{folder}/table.json"):
+            return False
+        point_to_table(store, published, folder)
+    return True
+
+
+def table_folder(version: str, k: int, same_class: bool) -> str:
+    """Where the table of similar products of an index version lies."""
+    return f"similar_products/{hashlib.sha256(json.dumps([version, k, same_class]).encode()).hexdigest()[:16]}"

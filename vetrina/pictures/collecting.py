@@ -87,7 +87,7 @@ class _Collection:
             if picture in self.outcomes or picture in self.wanted:
                 continue
             former = before.get(picture)
-            again = former is not None and former["state"] != "ok" and (retry_failed or former["transient"])
+            again = former is not None and self._ask_again(former, retry_failed)
             if former is not None and not again:
                 self.outcomes[picture] = former
                 self.report.reused += 1
@@ -103,6 +103,12 @@ class _Collection:
                 self.wanted[picture] = None
         self.report.products = len(self.products)
         self.report.pictures = len(self.outcomes) + len(self.wanted)
+
+    def _ask_again(self, former: dict[str, Any], retry_failed: bool) -> bool:
+        """Whether a settled picture is worth a request: one that failed, or one that the store has lost."""
+        if former["state"] != "ok":
+            return retry_failed or bool(former["transient"])
+        return retry_failed and not self._store.exists(blob_path(former["sha256"]))
 
     def _former_outcomes(self) -> dict[str, dict[str, Any]]:
         try:
@@ -144,8 +150,8 @@ class _Collection:
             settled.update(state=state.value, reason=decoded.reason, detail=decoded.detail)
         else:
             sha256 = hashlib.sha256(outcome.data).hexdigest()
-            if not self._store.exists(blob_path(sha256)):
-                self._store.write(blob_path(sha256), outcome.data)
+            # Also where it lies already: garbage collection spares what was written lately.
+            self._store.write(blob_path(sha256), outcome.data)
             validators = outcome.validators
             self.report.fetched += 1
             self.report.bytes += len(outcome.data)
