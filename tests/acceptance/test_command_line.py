@@ -189,3 +189,18 @@ def test_publishing_again_repairs_a_damaged_index(stocked: Shop, copied: Path) -
     assert report["total"] == {"fetched": 0, "detected": 0, "embedded": 0, "reused": 3}
     assert (report["published"]["built"], report["published"]["version"]) == (True, newest.version)
     assert shop_status(stocked.deployment, 0)["index"]["version"] == newest.version
+
+
+def test_gc_tells_what_it_would_delete_and_then_deletes_it(stocked: Shop, copied: Path) -> None:
+    leftover = copied / "blobs" / ".0123.part"
+    leftover.write_bytes(b"half a picture")
+    done = run("gc", "--older-than", 0, "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["dry_run"], report["kinds"]["interrupted writes"]) == (True, {"files": 1, "bytes": 14})
+    assert leftover.exists()
+    done = run("gc", "--older-than", 0)
+    assert done.returncode == 0, done.stderr
+    assert f"{report['total']['files']} files" in done.stdout
+    assert not leftover.exists()
+    assert json.loads(run("similar", "oak-chair", "--json").stdout)["similar"]
