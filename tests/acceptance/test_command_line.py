@@ -192,7 +192,8 @@ def test_publishing_again_repairs_a_damaged_index(stocked: Shop, copied: Path) -
 
 
 def test_gc_tells_what_it_would_delete_and_then_deletes_it(stocked: Shop, copied: Path) -> None:
-    leftover = copied / "blobs" / ".0123.part"
+    leftover = copied / "blobs" / "ab" / ".0123.part"
+    leftover.parent.mkdir(exist_ok=True)
     leftover.write_bytes(b"half a picture")
     done = run("gc", "--older-than", 0, "--dry-run", "--json")
     assert done.returncode == 0, done.stderr

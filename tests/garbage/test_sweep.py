@@ -119,7 +119,7 @@ def test_a_dry_run_says_what_would_go_and_deletes_nothing(shop: Shop, server: Fa
 def test_nothing_that_is_younger_than_the_grace_period_goes(shop: Shop, server: FaultServer) -> None:
     take(shop, server, "spring", NAMES[:4])
     take(shop, server, "spring", NAMES[2:5])
-    (shop.folder / "store" / "blobs" / ".0123.part").write_bytes(b"half")
+    (shop.folder / "store" / blob_path(sha_of(shop, "box"))).with_name(".0123.part").write_bytes(b"half")
     stored = files(shop)
     assert swept(shop, days=0.5).kinds == {}
     assert files(shop) == stored
