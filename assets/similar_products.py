@@ -27,7 +27,7 @@ def similar_products(
     published = current(kept)
     if published is None:
         raise NotFound("There is no index yet; materialize similarity_index first")
-    report = publish_table(kept, published, index.neighbours, same_class=index.same_class)
+    report = publish_table(kept, published, index.neighbours, same_class=index.same_class, device=index.device)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.rows,

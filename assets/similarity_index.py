@@ -34,7 +34,7 @@ def similarity_index(
         "extractor": extractor.open().fingerprint,
         "embeddings": extractor.embeddings_fingerprint(detector),
     }
-    report = publish_index(store.open(), fingerprints["embeddings"], index.settings(), fingerprints)
+    report = publish_index(store.open(), fingerprints["embeddings"], index.settings(), fingerprints, index.device)
     manifest = report.manifest
     return dg.MaterializeResult(
         metadata={

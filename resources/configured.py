@@ -47,5 +47,6 @@ def resources_of(settings: Settings) -> dict[str, object]:
             recall_target=settings.recall_target,
             neighbours=settings.neighbours,
             same_class=settings.same_class,
+            device=settings.index_device,
         ),
     }

@@ -14,6 +14,7 @@ class IndexResource(dg.ConfigurableResource):
     search_k: int = Field(description="Annoy nodes a query visits; 0: chosen (VETRINA_SEARCH_K).")
     recall_target: float = Field(description="Share of the true 10 nearest to find (VETRINA_RECALL_TARGET).")
     neighbours: int = Field(description="Similar products for each product (VETRINA_NEIGHBOURS).")
+    device: str = Field(description="cpu, gpu or auto (VETRINA_INDEX_DEVICE).")
     same_class: bool = Field(description="Products of the same class come first (VETRINA_SAME_CLASS).")
 
     def settings(self) -> IndexSettings:

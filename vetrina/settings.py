@@ -64,6 +64,11 @@ class Settings:
     min_box: float = _setting(0.01, "VETRINA_MIN_BOX", "Smallest share of the picture's area that becomes a crop.")
     extractor: str = _setting("bundled:efficientnet-lite0", "VETRINA_EXTRACTOR", "The extractor's handle.")
     projection_dims: int = _setting(128, "VETRINA_PROJECTION_DIMS", "Dimensions that the index keeps (PCA); 0: all.")
+    index_device: str = _setting(
+        "auto",
+        "VETRINA_INDEX_DEVICE",
+        "Where an index's arithmetic is done: cpu, gpu, or auto: a graphics card where the work is worth it.",
+    )
     trees: int = _setting(0, "VETRINA_TREES", "Annoy trees; 0: chosen for the recall target.")
     search_k: int = _setting(0, "VETRINA_SEARCH_K", "Annoy nodes visited by a query; 0: chosen for the recall target.")
     recall_target: float = _setting(0.99, "VETRINA_RECALL_TARGET", "Share of the true 10 nearest a query must find.")
@@ -113,6 +118,8 @@ class Settings:
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise SettingError(f"{name} is {value}; it must lie between 0 and 1")
+        if self.index_device not in ("auto", "cpu", "gpu"):
+            raise SettingError(f"VETRINA_INDEX_DEVICE is {self.index_device!r}; use one of auto, cpu, gpu")
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int | float) and value < 0:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.build import build_index
+from vetrina.index.device import choose_device
 from vetrina.index.manifest import Manifest
 from vetrina.index.settings import IndexSettings
 from vetrina.index.sources import IndexItems
@@ -45,14 +46,18 @@ class TableReport:
     built: bool
 
 
-def publish_index(store: Store, embeddings: str, settings: IndexSettings, fingerprints: dict[str, str]) -> IndexReport:
+def publish_index(
+    store: Store, embeddings: str, settings: IndexSettings, fingerprints: dict[str, str], device: str = "cpu"
+) -> IndexReport:
     """Make the newest embeddings of all batches the current index, unless they are that already.
 
     Args:
         embeddings: fingerprint of the embeddings to use.
         fingerprints: role → fingerprint of the models they come from.
+        device: where the arithmetic is done (`vetrina.index.device.DEVICES`); the index is the same.
 
     Raises:
+        SettingError: the device is not there.
         NotFound: no product has an embedding.
         IndexDamaged: the built files do not verify.
     """
@@ -67,14 +72,21 @@ def publish_index(store: Store, embeddings: str, settings: IndexSettings, finger
         if next((table for table in items() if table.num_rows), None) is None:
             raise NotFound("There is nothing to index: no product has an embedding; see `vetrina status` for why")
         with store.scratch() as folder:
-            manifest = build_index(items, folder / "index", settings, fingerprints=fingerprints, sources=items.sources)
+            manifest = build_index(
+                items,
+                folder / "index",
+                settings,
+                fingerprints=fingerprints,
+                sources=items.sources,
+                device=device,
+            )
             return IndexReport(publish(store, folder / "index", manifest), manifest, built=True)
 
 
-def publish_table(store: Store, published: Published, k: int, *, same_class: bool) -> TableReport:
+def publish_table(store: Store, published: Published, k: int, *, same_class: bool, device: str = "cpu") -> TableReport:
     """Write the k most similar products of every product of an index version, as Parquet and as JSON.
 
-    The table of one version with the same settings is written once.
+    The table of one version with the same settings is written once, the same on every device.
     """
     folder = table_folder(published.version, k, same_class)
     with store.exclusive("similar-products"):
@@ -89,7 +101,9 @@ def publish_table(store: Store, published: Published, k: int, *, same_class: boo
         def tables(writer: pq.ParquetWriter) -> Iterator[pa.Table]:
             nonlocal rows
             index = open_index(store, published)
-            for table in similar_products(index, k, same_class=same_class, min_score=None):
+            items, dims = index.rows.vectors.shape
+            chosen = choose_device(device, 2.0 * items * items * dims)
+            for table in similar_products(index, k, same_class=same_class, min_score=None, device=chosen):
                 writer.write_table(table)
                 rows += table.num_rows
                 yield table
