@@ -21,7 +21,7 @@ from vetrina.pictures.decoding import Picture
 from vetrina.pictures.fetching import Fetched, Fetcher, FetchFailed, FetchOutcome, Unchanged, Validators
 from vetrina.states import State
 from vetrina.store import Store, blob_path
-from vetrina.tables import IMAGES, TableWriter, read_rows
+from vetrina.tables import IMAGES, TableWriter, read_metadata, read_rows
 
 Progress = Callable[[int, int], None]
 """Told how many are done, of how many."""
@@ -83,11 +83,14 @@ class _Collection:
         self.wanted: dict[str, Validators | None] = {}
         self._records: dict[str, dict[str, Any]] = {}
         before = self._former_outcomes()
+        lost = self._lost() if retry_failed else set()
         for _, picture in self.products:
             if picture in self.outcomes or picture in self.wanted:
                 continue
             former = before.get(picture)
-            again = former is not None and self._ask_again(former, retry_failed)
+            again = former is not None and (
+                former["sha256"] in lost or (former["state"] != "ok" and (retry_failed or former["transient"]))
+            )
             if former is not None and not again:
                 self.outcomes[picture] = former
                 self.report.reused += 1
@@ -104,11 +107,17 @@ class _Collection:
         self.report.products = len(self.products)
         self.report.pictures = len(self.outcomes) + len(self.wanted)
 
-    def _ask_again(self, former: dict[str, Any], retry_failed: bool) -> bool:
-        """Whether a settled picture is worth a request: one that failed, or one that the store has lost."""
-        if former["state"] != "ok":
-            return retry_failed or bool(former["transient"])
-        return retry_failed and not self._store.exists(blob_path(former["sha256"]))
+    def _lost(self) -> set[str]:
+        """Pictures (sha256) that later steps could not read since the store has lost them."""
+        tables = [
+            self._batch.path(f"{kind}/{name}")
+            for kind in ("labels", "embeddings")
+            for name in self._store.names(self._batch.path(kind))
+        ]
+        unreadable = {
+            sha256 for path in tables for sha256 in (read_metadata(self._store, path) or {}).get("unreadable", {})
+        }
+        return {sha256 for sha256 in unreadable if not self._store.exists(blob_path(sha256))}
 
     def _former_outcomes(self) -> dict[str, dict[str, Any]]:
         try:
