@@ -4,6 +4,7 @@ Celery and Kubernetes are optional extras, imported only when they are asked for
 come here: they work in their own process whatever the setting says.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,7 +34,14 @@ def run_tags(settings: Settings) -> Mapping[str, str]:
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
-    """The configuration of the Celery executor; the workers' (deploy/celery.yaml) must agree with it."""
+    """The configuration of the Celery executor; the workers' (deploy/celery.yaml) must agree with it.
+
+    Raises:
+        SettingError: broker or backend is no URL. The message does not repeat it: it may hold a password.
+    """
+    for name, url in {"BROKER": settings.celery_broker, "BACKEND": settings.celery_backend}.items():
+        if url and not re.match(r"[a-z][a-z0-9+]*://", url):
+            raise SettingError(f"VETRINA_CELERY_{name} is not a URL; it should look like redis://HOST:6379/0")
     from dagster_celery.defaults import broker_transport_options
 
     return {

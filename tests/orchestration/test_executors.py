@@ -90,6 +90,13 @@ def test_results_go_to_the_broker_unless_a_backend_is_set() -> None:
     assert celery_config(Settings(celery_broker="amqp://a//", celery_backend="redis://b/1"))["backend"] == "redis://b/1"
 
 
+@pytest.mark.parametrize("field", ["celery_broker", "celery_backend"])
+def test_a_broker_that_is_no_url_is_refused_without_repeating_it(field: str) -> None:
+    with pytest.raises(SettingError, match=f"VETRINA_{field.upper()} is not a URL") as refused:
+        build_defs(executor="celery", **{field: ":a-secret@127.0.0.1"})
+    assert "a-secret" not in str(refused.value)
+
+
 def test_runs_carry_how_long_they_may_take() -> None:
     job = build_defs(max_run_seconds=600).resolve_job_def(BATCH_JOB)
     assert job.run_tags["dagster/max_runtime"] == "600"

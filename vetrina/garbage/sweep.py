@@ -99,16 +99,17 @@ class _Sweep:
         """Everything, from what is remembered of pictures to whole index versions."""
         versions = self._versions()
         # Without a version that can be used, every one may be what a person restores.
-        needed = find_needed(self._store, self._now, versions or {record.version for record in history(self._store)})
+        published = {record.version for record in history(self._store)}
+        needed = find_needed(self._store, self._now, published if versions is None else versions)
         if needed.waiting:
             more = len(needed.waiting) - _SHOWN
             waiting = "; ".join(needed.waiting[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
             self.swept.left.append(f"{_OF_PICTURES}: {waiting}")
         self._sweep_batches(needed)
         self._sweep_pictures(needed)
-        if versions is None:
+        if versions is None and published:
             self.swept.left.append("index versions and their tables: no version can be used, see `vetrina status`")
-        else:
+        if versions is not None:
             self._sweep_index()
             self._sweep_tables()
         self._sweep_scratch()
