@@ -1,8 +1,10 @@
 """Runs on Celery: a real Redis, two workers and the daemon, started by the very commands of docs/operations.md."""
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from support.fault_server import FaultServer
+from support.fault_server import Fault, FaultServer
 from support.manual import commands
 from support.processes import REPOSITORY, free_port, path_with_tools, running, wait_until
 from support.shops import Shop, opened_shop, rows_of
@@ -37,7 +39,11 @@ class Deployed:
     logs: dict[str, Path]
 
     def run(self, job: str, partition: str | None = None) -> dg.DagsterRun:
-        """Launch a job as the document says and wait for its end."""
+        """Launch a job and wait for its end."""
+        return self.wait(self.start(job, partition))
+
+    def start(self, job: str, partition: str | None = None) -> str:
+        """Launch a job as the document says; gives the run's id."""
         instance = dg.DagsterInstance.get()
         before = {run.run_id for run in instance.get_runs()}
         line = self.launch.replace("publish", job)
@@ -45,13 +51,18 @@ class Deployed:
         done = subprocess.run([*shlex.split(line), *tags], capture_output=True, text=True, timeout=120, cwd=REPOSITORY)
         assert done.returncode == 0, done.stderr
         (found,) = [run for run in instance.get_runs() if run.run_id not in before]
+        return found.run_id
+
+    def wait(self, run_id: str) -> dg.DagsterRun:
+        """Wait for the end of a run."""
+        instance = dg.DagsterInstance.get()
 
         def ended() -> bool:
-            run = instance.get_run_by_id(found.run_id)
+            run = instance.get_run_by_id(run_id)
             return run is not None and run.is_finished
 
         wait_until(ended, self.logs)
-        run = instance.get_run_by_id(found.run_id)
+        run = instance.get_run_by_id(run_id)
         assert run is not None
         return run
 
@@ -113,6 +124,33 @@ def test_a_batch_and_its_index_are_made_by_the_workers_of_the_two_queues(deploye
         told = [str(entry) for entry in dg.DagsterInstance.get().all_logs(run.run_id)]
         assert not [line for line in told if _PASSWORD in line]
     assert not [log for log in deployed.logs.values() if _PASSWORD in log.read_text()]
+
+
+def test_a_step_whose_process_is_killed_fails_its_run_and_the_next_run_goes_on(deployed: Deployed) -> None:
+    shop, server, instance = deployed.shop, deployed.server, dg.DagsterInstance.get()
+    server.fail("/slippers.png", Fault(lambda handler: handler.hold(120)))
+    batch = shop.register(shop.catalog("autumn", rows_of(server, ["bootie", "slippers"])))
+    instance.add_dynamic_partitions(str(catalog_batch.name), [batch.key])
+    run_id = deployed.start("batch", batch.key)
+
+    def working() -> set[int]:
+        events = (entry.dagster_event for entry in instance.all_logs(run_id))
+        return {
+            event.pid
+            for event in events
+            if event is not None and event.is_step_start and event.step_key == "raw_images"
+        }
+
+    wait_until(lambda: bool(working()), deployed.logs)
+    (process,) = working()
+    os.kill(process, signal.SIGKILL)
+    assert deployed.wait(run_id).status == dg.DagsterRunStatus.FAILURE
+    assert any("WorkerLostError" in str(entry) for entry in instance.all_logs(run_id))
+
+    server.heal("/slippers.png")
+    again = deployed.run("batch", batch.key)
+    assert (again.status, _workers(again)["raw_images"]) == (dg.DagsterRunStatus.SUCCESS, "cpu")
+    assert {outcome["state"] for outcome in shop.outcomes(batch).values()} == {"ok"}
 
 
 def test_the_command_line_works_in_its_own_process_beside_it(deployed: Deployed) -> None:
