@@ -8,6 +8,7 @@ import dagster as dg
 from assets.batches import Made, each_batch
 from assets.failures import NETWORK_RETRIES
 from assets.partitions import catalog_batch
+from assets.steps import CPU_STEP
 from resources.storage import StoreResource
 from vetrina.catalog.batches import Batch
 from vetrina.catalog.shop import catalogue_batch
@@ -18,6 +19,7 @@ from vetrina.catalog.shop import catalogue_batch
     retry_policy=NETWORK_RETRIES,
     group_name="products",
     kinds={"parquet"},
+    op_tags=CPU_STEP,
     description="The rows of one catalog batch, checked. It holds only what changed since the batches before it.",
 )
 def catalog(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:

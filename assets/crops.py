@@ -12,6 +12,7 @@ from assets.partitions import catalog_batch
 from assets.previews import stored_jpegs, strip
 from assets.progress import progress_of
 from assets.raw_images import raw_images
+from assets.steps import GPU_POOL, GPU_STEP
 from resources.models import DetectorResource
 from resources.pictures import DecoderResource
 from resources.storage import StoreResource
@@ -40,7 +41,8 @@ from vetrina.tables import LABELS, read_metadata, read_rows
         ),
     ],
     partitions_def=catalog_batch,
-    pool="gpu",
+    pool=GPU_POOL,
+    op_tags=GPU_STEP,
 )
 def crops_and_labels(
     context: dg.AssetExecutionContext, store: StoreResource, detector: DetectorResource, decoder: DecoderResource

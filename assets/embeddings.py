@@ -10,6 +10,7 @@ from assets.batches import Made, each_batch
 from assets.checks import EMBEDDINGS_CHECKS
 from assets.partitions import catalog_batch
 from assets.progress import progress_of
+from assets.steps import GPU_POOL, GPU_STEP
 from resources.models import DetectorResource, ExtractorResource, model_fingerprints
 from resources.pictures import DecoderResource
 from resources.quality import QualityResource
@@ -30,7 +31,8 @@ from vetrina.tables import read_metadata
     deps=["crops", "label_table"],
     group_name="products",
     kinds={"parquet", "tensorflow"},
-    pool="gpu",
+    pool=GPU_POOL,
+    op_tags=GPU_STEP,
     description="One vector for each crop and each whole picture of the batch; new crops only pass the network.",
 )
 def embeddings(

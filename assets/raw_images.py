@@ -14,6 +14,7 @@ from assets.failures import NETWORK_RETRIES
 from assets.partitions import catalog_batch
 from assets.previews import strip
 from assets.progress import progress_of
+from assets.steps import CPU_STEP
 from resources.pictures import DecoderResource, FetcherResource
 from resources.storage import StoreResource
 from vetrina.catalog.batches import Batch
@@ -36,6 +37,7 @@ class RawImagesConfig(dg.Config):
     deps=[catalog],
     group_name="products",
     kinds={"image"},
+    op_tags=CPU_STEP,
     description="The batch's pictures by sha256, and the outcome of every one: fetched, unchanged, reused or failed.",
 )
 def raw_images(

@@ -5,6 +5,7 @@ import dagster as dg
 from assets.checks import TABLE_CHECKS, results
 from assets.failures import told_to_people
 from assets.similarity_index import similarity_index
+from assets.steps import GPU_POOL, GPU_STEP
 from resources.index import IndexResource
 from resources.storage import StoreResource
 from vetrina.errors import NotFound
@@ -18,6 +19,8 @@ from vetrina.quality.published import judge_table
     check_specs=TABLE_CHECKS,
     group_name="search",
     kinds={"parquet", "json"},
+    pool=GPU_POOL,
+    op_tags=GPU_STEP,
     description="The most similar products of every product, as Parquet and as JSON.",
 )
 def similar_products(
@@ -29,7 +32,7 @@ def similar_products(
         published = current(kept)
         if published is None:
             raise NotFound("There is no index yet; materialize similarity_index first")
-        report = publish_table(kept, published, index.neighbours, same_class=index.same_class)
+        report = publish_table(kept, published, index.neighbours, same_class=index.same_class, device=index.device)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(report.folder.rpartition("/")[2]),
         check_results=results(

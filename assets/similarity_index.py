@@ -9,6 +9,7 @@ import dagster as dg
 from assets.checks import INDEX_CHECKS, results
 from assets.embeddings import embeddings
 from assets.failures import told_to_people
+from assets.steps import GPU_POOL, GPU_STEP
 from resources.index import IndexResource
 from resources.models import DetectorResource, ExtractorResource, model_fingerprints
 from resources.storage import StoreResource
@@ -29,7 +30,8 @@ _LISTED = 200
     check_specs=INDEX_CHECKS,
     group_name="search",
     kinds={"annoy"},
-    pool="gpu",
+    pool=GPU_POOL,
+    op_tags=GPU_STEP,
     description="One immutable, checksummed version of the index over all finished batches; rebuilt when they change.",
 )
 def similarity_index(
@@ -44,7 +46,7 @@ def similarity_index(
     fingerprints = model_fingerprints(detector, extractor)
     try:
         with told_to_people():
-            report = publish_index(kept, fingerprints["embeddings"], index.settings(), fingerprints)
+            report = publish_index(kept, fingerprints["embeddings"], index.settings(), fingerprints, index.device)
     except dg.Failure as failure:
         if isinstance(failure.__cause__, RecallTooLow):
             yield from results([judge_recall(failure.__cause__.recall, "annoy")], "similarity_index")

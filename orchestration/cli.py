@@ -162,11 +162,27 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Serve an earlier version of the index again."""
-    from dataclasses import asdict
+    from orchestration.upkeep import roll_back
 
-    from vetrina.index.versions import rollback as roll_back
+    _print(roll_back(_deployment(), to), as_json, printing.published)
 
-    _print(asdict(roll_back(_deployment().store, to)), as_json, printing.published)
+
+@app.command()
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    keep_versions: Annotated[
+        int, typer.Option(min=1, help="Newest index versions to keep, besides what a rollback needs.")
+    ] = 3,
+    older_than: Annotated[
+        float, typer.Option(min=0, metavar="DAYS", help="Delete only what is older: longer than your longest run.")
+    ] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Delete what nothing needs any more: pictures without a product, old index versions, leftovers."""
+    from orchestration.upkeep import collect_garbage
+
+    report = collect_garbage(_deployment(), keep_versions=keep_versions, older_than_days=older_than, dry_run=dry_run)
+    _print(report, as_json, printing.garbage)
 
 
 @app.command()

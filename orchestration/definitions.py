@@ -12,6 +12,7 @@ from assets.raw_images import raw_images
 from assets.similar_products import similar_products
 from assets.similarity_index import similarity_index
 from assets.versions import code_versions
+from orchestration.executors import executor_of, run_tags
 from orchestration.intake_jobs import large_file_job, sync_job
 from orchestration.jobs import BATCH_JOB, PUBLISH_JOB
 from orchestration.model_change import model_change_sensor
@@ -19,10 +20,7 @@ from orchestration.rebuild import rebuild_sensor
 from orchestration.schedules import catalog_sync
 from orchestration.sensors import registered_batches, watched_folder
 from resources.configured import detector_of, extractor_of, index_of, resources_of
-from vetrina.errors import SettingError
 from vetrina.settings import Settings
-
-_EXECUTORS = {"in_process": dg.in_process_executor, "multiprocess": dg.multiprocess_executor}
 
 
 def build_defs(**overrides: Any) -> dg.Definitions:
@@ -36,6 +34,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
         ModelError: a model's handle is unknown.
     """
     settings = Settings.from_environment(overrides=overrides)
+    tags = run_tags(settings)
     return dg.Definitions(
         assets=_assets(settings),
         jobs=[
@@ -43,11 +42,13 @@ def build_defs(**overrides: Any) -> dg.Definitions:
                 BATCH_JOB,
                 selection=["catalog", "raw_images", "crops", "label_table", "embeddings"],
                 description="Everything that one catalog batch needs: rows, pictures, crops, vectors.",
+                tags=tags,
             ),
             dg.define_asset_job(
                 PUBLISH_JOB,
                 selection=["similarity_index", "similar_products"],
                 description="The index over all finished batches, and the table of similar products.",
+                tags=tags,
             ),
             large_file_job(settings),
             sync_job(settings),
@@ -60,7 +61,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
             model_change_sensor(settings),
         ],
         resources=resources_of(settings),
-        executor=_executor(settings.executor),
+        executor=executor_of(settings),
     )
 
 
@@ -80,12 +81,6 @@ def _assets(settings: Settings) -> list[dg.AssetsDefinition]:
         for asset in (catalog, raw_images, crops_and_labels, embeddings)
     ]
     return [asset.map_asset_specs(signed) for asset in (*of_a_batch, similarity_index, similar_products)]
-
-
-def _executor(name: str) -> dg.ExecutorDefinition:
-    if name not in _EXECUTORS:
-        raise SettingError(f"VETRINA_EXECUTOR is {name!r}; use one of {', '.join(_EXECUTORS)}")
-    return _EXECUTORS[name]
 
 
 defs = build_defs()

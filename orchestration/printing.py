@@ -149,6 +149,22 @@ def status(report: dict[str, Any]) -> None:
 def published(report: dict[str, Any]) -> None:
     """The version that is served now."""
     _out.print(f"Serving index {report['version']} (publication {report['number']})")
+    if not report["table"]:
+        _out.print("[yellow]note[/yellow] Its table of similar products is not there; materialize similar_products")
+
+
+def garbage(report: dict[str, Any]) -> None:
+    """What was deleted, by kind, and what was left."""
+    table = Table("kind", "files", "MB", box=None, header_style="bold")
+    for kind, amount in sorted(report["kinds"].items()):
+        table.add_row(escape(kind), str(amount["files"]), f"{amount['bytes'] / 1e6:.1f}")
+    if report["kinds"]:
+        _out.print(table)
+    verb = "would be deleted" if report["dry_run"] else "deleted"
+    total = report["total"]
+    _out.print(f"{total['files']} files, {total['bytes'] / 1e6:.1f} MB {verb}")
+    for reason in report["left"]:
+        _out.print(f"[yellow]left alone[/yellow] {escape(reason)}")
 
 
 def _problems(problems: list[dict[str, Any]], reasons: dict[str, int]) -> None:

@@ -38,6 +38,7 @@ def index_of(settings: Settings) -> IndexResource:
         serve_with=settings.serve_with,
         neighbours=settings.neighbours,
         same_class=settings.same_class,
+        device=settings.index_device,
     )
 
 

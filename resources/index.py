@@ -15,6 +15,7 @@ class IndexResource(dg.ConfigurableResource):
     recall_target: float = Field(description="Share of the true 10 nearest to find (VETRINA_RECALL_TARGET).")
     serve_with: str = Field(description="Search by annoy, exact or auto (VETRINA_SERVE_WITH).")
     neighbours: int = Field(description="Similar products for each product (VETRINA_NEIGHBOURS).")
+    device: str = Field(description="cpu, gpu or auto (VETRINA_INDEX_DEVICE).")
     same_class: bool = Field(description="Products of the same class come first (VETRINA_SAME_CLASS).")
 
     def settings(self) -> IndexSettings:

@@ -72,6 +72,11 @@ class Settings:
     min_box: float = _setting(0.01, "VETRINA_MIN_BOX", "Smallest share of the picture's area that becomes a crop.")
     extractor: str = _setting("bundled:efficientnet-lite0", "VETRINA_EXTRACTOR", "The extractor's handle.")
     projection_dims: int = _setting(128, "VETRINA_PROJECTION_DIMS", "Dimensions that the index keeps (PCA); 0: all.")
+    index_device: str = _setting(
+        "auto",
+        "VETRINA_INDEX_DEVICE",
+        "Where an index's arithmetic is done: cpu, gpu, or auto: a graphics card where the work is worth it.",
+    )
     trees: int = _setting(0, "VETRINA_TREES", "Annoy trees; 0: chosen for the recall target.")
     search_k: int = _setting(0, "VETRINA_SEARCH_K", "Annoy nodes visited by a query; 0: chosen for the recall target.")
     recall_target: float = _setting(0.99, "VETRINA_RECALL_TARGET", "Share of the true 10 nearest a query must find.")
@@ -112,7 +117,18 @@ class Settings:
         "Share (0 to 1) of a catalog's products that a snapshot may remove without --confirm-removals.",
     )
     executor: str = _setting(
-        "in_process", "VETRINA_EXECUTOR", "How a Dagster run works through its steps: in_process or multiprocess."
+        "in_process",
+        "VETRINA_EXECUTOR",
+        "How a Dagster run works through its steps: in_process, multiprocess, celery or kubernetes.",
+    )
+    celery_broker: str = _setting(
+        "redis://127.0.0.1:6379/0", "VETRINA_CELERY_BROKER", "Where Celery's tasks wait: a URL; may hold a password."
+    )
+    celery_backend: str = _setting(
+        "", "VETRINA_CELERY_BACKEND", "Where Celery's results go: a URL; empty: the broker, which Redis can be both of."
+    )
+    max_run_seconds: int = _setting(
+        86_400, "VETRINA_MAX_RUN_SECONDS", "A run that takes longer is ended by Dagster's daemon; 0: none is."
     )
     same_class: bool = _setting(
         False, "VETRINA_SAME_CLASS", "In the table, products of the same detected class come first."
@@ -151,6 +167,8 @@ class Settings:
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise SettingError(f"{name} is {value}; it must lie between 0 and 1")
+        if self.index_device not in ("auto", "cpu", "gpu"):
+            raise SettingError(f"VETRINA_INDEX_DEVICE is {self.index_device!r}; use one of auto, cpu, gpu")
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int | float) and value < 0:

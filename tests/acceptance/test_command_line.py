@@ -227,3 +227,19 @@ def test_sync_says_what_changes_works_it_once_and_shows_what_it_refused(stocked:
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("Skipped: ")
     assert json.loads(run("status", "--json").stdout)["set_aside"] == []
+
+
+def test_gc_tells_what_it_would_delete_and_then_deletes_it(stocked: Shop, copied: Path) -> None:
+    leftover = copied / "blobs" / "ab" / ".0123.part"
+    leftover.parent.mkdir(exist_ok=True)
+    leftover.write_bytes(b"half a picture")
+    done = run("gc", "--older-than", 0, "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["dry_run"], report["kinds"]["interrupted writes"]) == (True, {"files": 1, "bytes": 14})
+    assert leftover.exists()
+    done = run("gc", "--older-than", 0)
+    assert done.returncode == 0, done.stderr
+    assert f"{report['total']['files']} files" in done.stdout
+    assert not leftover.exists()
+    assert json.loads(run("similar", "oak-chair", "--json").stdout)["similar"]

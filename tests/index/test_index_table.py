@@ -9,7 +9,8 @@ import pytest
 from index_samples import ODD_IDS, Item, opened, shop, table, unit
 
 from vetrina.errors import SettingError
-from vetrina.index import table as module
+from vetrina.index import candidates as module
+from vetrina.index import table as table_module
 from vetrina.index.settings import IndexSettings, Penalties
 from vetrina.index.table import SIMILAR_SCHEMA, product_classes, similar_products, write_similar_json
 from vetrina.search.engine import SearchEngine
@@ -31,7 +32,7 @@ def test_the_table_has_for_every_product_what_an_exact_search_gives(
 ) -> None:
     monkeypatch.setattr(module, "_COLUMNS", 17)
     monkeypatch.setattr(module, "_CELLS", 600)
-    monkeypatch.setattr(module, "_TABLE_ROWS", 40)
+    monkeypatch.setattr(table_module, "_TABLE_ROWS", 40)
     index = opened(items, tmp_path, PENALISED)
     tables = list(similar_products(index, 7, same_class=False, min_score=None))
     assert len(tables) > 5 and all(part.schema == SIMILAR_SCHEMA for part in tables)

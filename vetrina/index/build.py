@@ -32,6 +32,7 @@ def build_index(
     *,
     fingerprints: dict[str, str],
     sources: dict[str, str],
+    device: str = "cpu",
 ) -> Manifest:
     """Write an index folder; the manifest comes last, so a folder without one is an interrupted build.
 
@@ -44,6 +45,7 @@ def build_index(
         folder: where to; made when missing, must not hold an index.
         fingerprints: role → fingerprint of the models the items come from.
         sources: batch → digest.
+        device: where the arithmetic is done; the files are the same.
 
     Raises:
         StoreError: no items, an item that cannot be used (names the product), items that change between the
@@ -52,7 +54,7 @@ def build_index(
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / MANIFEST).exists():
         raise StoreError(f"{folder} already holds an index; an index is never changed, build in a new folder")
-    meta, hashes, raw_dims, moments = _survey(items, settings)
+    meta, hashes, raw_dims, moments = _survey(items, settings, device)
     order = row_order(meta, hashes)
     projection, note = _projection(moments, raw_dims, settings)
     dims = raw_dims if projection is None else projection.components.shape[1]
@@ -64,7 +66,7 @@ def build_index(
     pq.write_table(meta, folder / ITEMS, compression="zstd", row_group_size=1 << 17)
     vectors = _write_vectors(items, folder / VECTORS, hashes, order, (raw_dims, dims), projection)
     codes = meta["label"].combine_chunks().dictionary_encode(null_encoding="encode")
-    tuned = tune(vectors, codes.indices.to_numpy(zero_copy_only=False), folder / ANNOY, settings)
+    tuned = tune(vectors, codes.indices.to_numpy(zero_copy_only=False), folder / ANNOY, settings, device)
     names = codes.dictionary.to_pylist()
     recall = tuned.as_json()
     recall["by_label"] = [{**entry, "label": names[entry["label"]]} for entry in recall["by_label"]]
@@ -105,7 +107,7 @@ def build_index(
     return manifest
 
 
-def _survey(items: Items, settings: IndexSettings) -> tuple[pa.Table, np.ndarray, int, Moments | None]:
+def _survey(items: Items, settings: IndexSettings, device: str) -> tuple[pa.Table, np.ndarray, int, Moments | None]:
     """First pass: the columns of all items, the hashes and dimension of their vectors, and their moments."""
     metas, hashes = [], []
     moments: Moments | None = None
@@ -113,7 +115,7 @@ def _survey(items: Items, settings: IndexSettings) -> tuple[pa.Table, np.ndarray
     for block in read_blocks(items()):
         dims = block.vectors.shape[1]
         if settings.projection_dims is not None and dims > settings.projection_dims:
-            moments = moments or Moments(dims)
+            moments = moments or Moments(dims, device)
             moments.add(unit_rows(block.vectors))
         metas.append(block.meta)
         hashes.append(block.hashes)

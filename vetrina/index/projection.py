@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.errors import IndexDamaged
+from vetrina.index.device import choose_device
 
 _SCALE = 1 << 15
 _ROWS = 1024
@@ -53,8 +54,9 @@ class Moments:
     products then add up without rounding, so the result does not depend on the order of the rows.
     """
 
-    def __init__(self, dims: int) -> None:
+    def __init__(self, dims: int, device: str = "cpu") -> None:
         self.count = 0
+        self._device = device
         self._sum = np.zeros(dims, np.int64)
         self._products = np.zeros((dims, dims), np.int64)
 
@@ -63,7 +65,9 @@ class Moments:
         whole = np.rint(units * np.float64(_SCALE))
         self.count += len(whole)
         self._sum += whole.sum(axis=0).astype(np.int64)
-        self._products += (whole.T @ whole).astype(np.int64)
+        # As soon as there was enough to do for a card to pay; the sums are exact, so both may have a share in them.
+        work = 2.0 * self.count * len(self._sum) ** 2
+        self._products += choose_device(self._device, work).gram(whole).astype(np.int64)
 
     def projection(self, dims: int) -> Projection | None:
         """The `dims` directions of most variance; `None` when the vectors do not vary."""

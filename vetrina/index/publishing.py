@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vetrina.errors import NotFound, RecallTooLow
+from vetrina.errors import NotFound, RecallTooLow, StoreError
 from vetrina.index.build import build_index
+from vetrina.index.device import choose_device
 from vetrina.index.manifest import Manifest
 from vetrina.index.settings import IndexSettings
 from vetrina.index.sources import IndexItems
@@ -20,6 +22,8 @@ from vetrina.store import Store
 
 TABLE = "similar_products.parquet"
 JSON = "similar_products.json"
+CURRENT_TABLE = "similar_products/current.json"
+"""Names the folder of the table that the shop should read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +45,18 @@ class TableReport:
     built: bool
 
 
-def publish_index(store: Store, embeddings: str, settings: IndexSettings, fingerprints: dict[str, str]) -> IndexReport:
+def publish_index(
+    store: Store, embeddings: str, settings: IndexSettings, fingerprints: dict[str, str], device: str = "cpu"
+) -> IndexReport:
     """Make the newest embeddings of all batches the current index, unless they are that already.
 
     Args:
         embeddings: fingerprint of the embeddings to use.
         fingerprints: role → fingerprint of the models they come from.
+        device: where the arithmetic is done (`vetrina.index.device.DEVICES`); the index is the same.
 
     Raises:
+        SettingError: the device is not there.
         NotFound: no product has an embedding.
         RecallTooLow: the index would serve below its recall target; the former version stays current.
         IndexDamaged: the built files do not verify.
@@ -63,7 +71,14 @@ def publish_index(store: Store, embeddings: str, settings: IndexSettings, finger
         if next((table for table in items() if table.num_rows), None) is None:
             raise NotFound("There is nothing to index: no product has an embedding; see `vetrina status` for why")
         with store.scratch() as folder:
-            manifest = build_index(items, folder / "index", settings, fingerprints=fingerprints, sources=items.sources)
+            manifest = build_index(
+                items,
+                folder / "index",
+                settings,
+                fingerprints=fingerprints,
+                sources=items.sources,
+                device=device,
+            )
             _check_recall(manifest)
             return IndexReport(publish(store, folder / "index", manifest), manifest, built=True)
 
@@ -82,15 +97,17 @@ def _check_recall(manifest: Manifest) -> None:
     )
 
 
-def publish_table(store: Store, published: Published, k: int, *, same_class: bool) -> TableReport:
+def publish_table(store: Store, published: Published, k: int, *, same_class: bool, device: str = "cpu") -> TableReport:
     """Write the k most similar products of every product of an index version, as Parquet and as JSON.
 
-    The table of one version with the same settings is written once.
+    The table of one version with the same settings is written once, the same on every device.
     """
     folder = table_folder(published.version, k, same_class)
     with store.exclusive("similar-products"):
         try:
-            return TableReport(folder, **store.read_json(f"{folder}/table.json"), built=False)
+            report = TableReport(folder, **store.read_json(f"{folder}/table.json"), built=False)
+            point_to_table(store, published, folder)  # a rollback may have left it at another
+            return report
         except FileNotFoundError:
             pass
         rows = 0
@@ -98,7 +115,9 @@ def publish_table(store: Store, published: Published, k: int, *, same_class: boo
         def tables(writer: pq.ParquetWriter) -> Iterator[pa.Table]:
             nonlocal rows
             index = open_index(store, published)
-            for table in similar_products(index, k, same_class=same_class, min_score=None):
+            items, dims = index.rows.vectors.shape
+            chosen = choose_device(device, 2.0 * items * items * dims)
+            for table in similar_products(index, k, same_class=same_class, min_score=None, device=chosen):
                 writer.write_table(table)
                 rows += table.num_rows
                 yield table
@@ -111,5 +130,24 @@ def publish_table(store: Store, published: Published, k: int, *, same_class: boo
             products = write_similar_json(tables(writer), listing)
             writer.close()
         store.write_json(f"{folder}/table.json", {"rows": rows, "products": products})
-        store.write_json("similar_products/current.json", {"folder": folder, "index": published.version})
+        point_to_table(store, published, folder)
     return TableReport(folder, rows, products, built=True)
+
+
+def point_to_table(store: Store, published: Published, folder: str) -> None:
+    """Say in `similar_products/current.json` that the table in `folder` is the shop's."""
+    pointer = {"folder": folder, "index": published.version}
+    with contextlib.suppress(FileNotFoundError, StoreError):
+        if store.read_json(CURRENT_TABLE) == pointer:
+            return
+    store.write_json(CURRENT_TABLE, pointer)
+
+
+def restore_table(store: Store, published: Published, k: int, *, same_class: bool) -> bool:
+    """Let the table of an index version that is served again be the shop's; false when it has to be made first."""
+    folder = table_folder(published.version, k, same_class)
+    with store.exclusive("similar-products"):
+        if not store.exists(f"{folder}/table.json"):
+            return False
+        point_to_table(store, published, folder)
+    return True

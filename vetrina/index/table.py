@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from vetrina.errors import SettingError, StoreError
+from vetrina.index.candidates import Candidates, candidates
+from vetrina.index.device import Device, NumpyDevice
 from vetrina.index.reader import Index
 from vetrina.index.rows import Rows
-from vetrina.index.scoring import ROUNDING, best_pairs
+from vetrina.index.scoring import best_pairs
 from vetrina.index.settings import Penalties, penalty_matrix
 
 _FIELDS: list[pa.Field[Any]] = [
@@ -30,9 +31,6 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("same_class", pa.bool_()),
 ]
 SIMILAR_SCHEMA = pa.schema(_FIELDS)
-_CELLS = 1 << 23  # float32 scores held at once: 32 MB
-_COLUMNS = 8192
-_CHUNK = 64
 _TABLE_ROWS = 1 << 16
 
 _Row = tuple[str, int, str, float, str, str, bool]
@@ -55,6 +53,7 @@ def similar_products(
     same_class: bool,
     min_score: float | None,
     penalties: Penalties | None = None,
+    device: Device | None = None,
 ) -> Iterator[pa.Table]:
     """The k nearest other products of every product, in the order of ids, as tables of SIMILAR_SCHEMA.
 
@@ -63,6 +62,7 @@ def similar_products(
             A product without a class has nothing in common with others that have none.
         min_score: leave out what scores less.
         penalties: instead of those the index was built with.
+        device: what finds the candidates; the table is the same on each.
 
     Raises:
         SettingError: k below 1.
@@ -71,10 +71,13 @@ def similar_products(
         raise SettingError(f"The number of similar products is {k}; it must be at least 1")
     settings = index.manifest.settings
     penalties = penalties or Penalties(settings["crop_penalty"], settings["crop_crop_penalty"])
-    return _tables(index.rows, k, same_class, -np.inf if min_score is None else min_score, penalties)
+    floor = -np.inf if min_score is None else min_score
+    return _tables(index.rows, k, same_class, floor, penalties, device or NumpyDevice())
 
 
-def _tables(rows: Rows, k: int, same_class: bool, floor: float, penalties: Penalties) -> Iterator[pa.Table]:
+def _tables(
+    rows: Rows, k: int, same_class: bool, floor: float, penalties: Penalties, device: Device
+) -> Iterator[pa.Table]:
     loss = penalty_matrix(penalties)
     classes = product_classes(rows)
     order = np.argsort(classes, kind="stable")
@@ -86,15 +89,12 @@ def _tables(rows: Rows, k: int, same_class: bool, floor: float, penalties: Penal
         )
     }
     pending: list[_Row] = []
-    for first, scores in _blocks(rows, loss):
-        for offset, line in enumerate(scores):
-            product = first + offset
-            line[product] = -np.inf
-            code = int(classes[product])
-            pending += _neighbours(rows, product, line, k, floor, loss, classes, bounds[code] if same_class else None)
-            if len(pending) >= _TABLE_ROWS:
-                yield _table(pending)
-                pending = []
+    for product, found in candidates(rows, loss, k, device):
+        code = int(classes[product])
+        pending += _neighbours(rows, product, found, k, floor, loss, classes, bounds[code] if same_class else None)
+        if len(pending) >= _TABLE_ROWS:
+            yield _table(pending)
+            pending = []
     if pending:
         yield _table(pending)
 
@@ -108,24 +108,22 @@ def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _neighbours(
     rows: Rows,
     product: int,
-    scores: np.ndarray,
+    found: Candidates,
     k: int,
     floor: float,
     loss: np.ndarray,
     classes: np.ndarray,
     members: np.ndarray | None,
 ) -> list[_Row]:
-    """The lines of one product; `scores` float32 [P] up to ROUNDING; `members` are the products of its class."""
+    """The lines of one product; `members` are the products of its class."""
     code = classes[product]
     if members is None or code < 0:
-        chosen = _nearest(rows, product, _survivors(scores, k), k, floor, loss)
+        chosen = _nearest(rows, product, found.best(k), k, floor, loss)
     else:
-        chosen = _nearest(rows, product, members[_survivors(scores[members], k)], k, floor, loss)
+        chosen = _nearest(rows, product, found.best_of(members, k), k, floor, loss)
         if len(chosen) < k:
-            others = scores.copy()
-            others[members] = -np.inf
             missing = k - len(chosen)
-            chosen += _nearest(rows, product, _survivors(others, missing), missing, floor, loss)
+            chosen += _nearest(rows, product, found.best_but(members, missing), missing, floor, loss)
     own = rows.product_id(product)
     crop = rows.table["crop_id"]
     return [
@@ -140,21 +138,6 @@ def _neighbours(
         )
         for rank, (score, other, own_item, item) in enumerate(chosen, start=1)
     ]
-
-
-def _survivors(scores: np.ndarray, k: int) -> np.ndarray:
-    """Positions of what may be among the k best finite scores: int64."""
-    threshold = -np.inf
-    if len(scores) > k:
-        # The k-th best of the maxima of chunks is at most the k-th best of all, and much cheaper to find.
-        whole = len(scores) // _CHUNK * _CHUNK
-        tops = scores[:whole].reshape(-1, _CHUNK).max(axis=1) if whole >= 4 * k * _CHUNK else scores
-        threshold = np.partition(tops, len(tops) - k)[len(tops) - k] - 2 * ROUNDING
-    found = np.flatnonzero((scores >= threshold) & (scores > -np.inf))
-    if len(found) > k:
-        values = scores[found]
-        found = found[values >= np.partition(values, len(values) - k)[len(values) - k] - 2 * ROUNDING]
-    return found
 
 
 def _nearest(
@@ -172,60 +155,6 @@ def _nearest(
         for at in order
         if pairs.scores[at] >= floor
     ]
-
-
-def _blocks(rows: Rows, loss: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Blocks of products: the first one's position and float32 [b, P] scores of each with every product."""
-    starts = rows.starts
-    edges = _edges(starts, _COLUMNS)
-    limit = max(1, _CELLS // max(1, rows.products))
-    for low, high in zip(*_bounded(_edges(starts, max(1, _CELLS // _COLUMNS)), limit), strict=True):
-        own = slice(int(starts[low]), int(starts[high]))
-        left = _with_kinds(rows, own, -loss)
-        groups = starts[low : high + 1] - starts[low]
-        scores = np.empty((high - low, rows.products), np.float32)
-        for start, end in pairwise(edges):
-            other = slice(int(starts[start]), int(starts[end]))
-            # Items down, own rows across: a maximum over items then runs along whole lines.
-            pairs = _with_kinds(rows, other, np.eye(len(loss))) @ left.T
-            by_product = _group_max(pairs, starts[start : end + 1] - starts[start])
-            scores[:, start:end] = _group_max(np.ascontiguousarray(by_product.T), groups)
-        yield int(low), scores
-
-
-def _group_max(lines: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Maximum over groups of lines: float32 [n, w] → [g, w]; group i is lines bounds[i]..bounds[i + 1] - 1.
-
-    As `np.maximum.reduceat(lines, bounds[:-1])`, which is twenty times slower.
-    """
-    counts = np.diff(bounds)
-    best = lines[bounds[:-1]]
-    for nth in range(1, int(counts.max())):
-        longer = np.flatnonzero(counts > nth)
-        best[longer] = np.maximum(best[longer], lines[bounds[longer] + nth])
-    return best
-
-
-def _with_kinds(rows: Rows, part: slice, columns: np.ndarray) -> np.ndarray:
-    """Vectors with columns by kind beside them, so that one matrix product gives cosine minus penalty."""
-    return np.hstack([rows.vectors[part], columns[rows.kinds[part]].astype(np.float32)])
-
-
-def _edges(starts: np.ndarray, most: int) -> np.ndarray:
-    """Product positions that cut the rows into pieces of at most `most` rows (one product may be larger)."""
-    edges, total = [0], len(starts) - 1
-    while edges[-1] < total:
-        at = edges[-1]
-        reach = int(np.searchsorted(starts, starts[at] + most, side="right")) - 1
-        edges.append(min(max(reach, at + 1), total))
-    return np.array(edges, np.int64)
-
-
-def _bounded(edges: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper bounds of the pieces, cut again so that none spans more than `most` products."""
-    lows = [np.arange(low, high, most) for low, high in pairwise(edges)]
-    flat = np.concatenate(lows) if lows else np.zeros(0, np.int64)
-    return flat, np.append(flat[1:], edges[-1]) if len(flat) else flat
 
 
 def _table(lines: list[_Row]) -> pa.Table:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from vetrina.index.annoy_file import AnnoyFile, build_file
+from vetrina.index.device import choose_device
 from vetrina.index.scoring import BLOCK_CELLS
 from vetrina.index.settings import IndexSettings
 
@@ -66,18 +67,17 @@ class Truth:
     k: int
 
 
-def exact_truth(vectors: np.ndarray, queries: np.ndarray, k: int) -> Truth:
+def exact_truth(vectors: np.ndarray, queries: np.ndarray, k: int, device: str = "cpu") -> Truth:
     """The cosine of the k-th nearest other item of each query row; k is cut to the items there are."""
-    count = len(vectors)
+    count, dims = vectors.shape
     k = min(k, count - 1)
-    kth = np.full(len(queries), -1.0, np.float32)
-    size = max(1, 8_000_000 // count)
-    for start in range(0, len(queries) if k else 0, size):
-        rows = queries[start : start + size]
-        scores = vectors[rows] @ vectors.T
-        scores[np.arange(len(rows)), rows] = -np.inf
-        kth[start : start + size] = np.partition(scores, count - k, axis=1)[:, count - k]
-    return Truth(queries, kth, k)
+    if k == 0 or not len(queries):
+        return Truth(queries, np.full(len(queries), -1.0, np.float32), k)
+    work = 2.0 * len(queries) * count * dims
+    rows, scores = choose_device(device, work).top_k(vectors[queries], vectors, k + 1)
+    # Without the query itself the k-th is the last; it is the last but one where copies keep the query off the list.
+    itself = (rows == queries[:, None]).any(axis=1)
+    return Truth(queries, np.where(itself, scores[:, k], scores[:, k - 1]), k)
 
 
 def recalls(vectors: np.ndarray, index: AnnoyFile, truth: Truth, search_k: int) -> np.ndarray:
@@ -135,13 +135,14 @@ class Tuned:
         }
 
 
-def tune(vectors: np.ndarray, labels: np.ndarray, file: Path, settings: IndexSettings) -> Tuned:
+def tune(vectors: np.ndarray, labels: np.ndarray, file: Path, settings: IndexSettings, device: str = "cpu") -> Tuned:
     """Build the Annoy file and measure it.
 
     Args:
         vectors: float32 [n, d] unit rows, n ≥ 1; may be a memory map.
         labels: int [n], code of each item's label (the codes only group; see `label_recalls`).
         file: where the Annoy file goes.
+        device: where exact search is done.
 
     Raises:
         StoreError: the file cannot be written.
@@ -151,7 +152,7 @@ def tune(vectors: np.ndarray, labels: np.ndarray, file: Path, settings: IndexSet
     count, dims = vectors.shape
     census = count <= settings.recall_sample
     sample = np.sort(rng.choice(count, min(count, settings.recall_sample), replace=False))
-    truth = exact_truth(vectors, sample, settings.recall_k)
+    truth = exact_truth(vectors, sample, settings.recall_k, device)
 
     def judged(index: AnnoyFile, search_k: int) -> tuple[np.ndarray, float]:
         found = recalls(vectors, index, truth, search_k)
@@ -174,7 +175,7 @@ def tune(vectors: np.ndarray, labels: np.ndarray, file: Path, settings: IndexSet
         index.close()
         trees *= 2
 
-    by_label = _label_recalls(vectors, labels, index, search_k, settings, rng)
+    by_label = _label_recalls(vectors, labels, index, search_k, settings, rng, device)
     exact_ms, annoy_ms = _exact_ms(vectors, truth), _annoy_ms(vectors, index, truth, search_k)
     index.close()
     serve_with, reason = _choice(settings, met, lower, exact_ms, annoy_ms)
@@ -215,6 +216,7 @@ def _label_recalls(
     search_k: int,
     settings: IndexSettings,
     rng: np.random.Generator,
+    device: str,
 ) -> list[dict[str, Any]]:
     """Recall per label code, most items first: up to 20 queries each; {"label": code, "recall", "queries"}."""
     codes, counts = np.unique(labels, return_counts=True)
@@ -227,7 +229,7 @@ def _label_recalls(
             break
         spent += len(queries)
         chosen.append((int(code), queries))
-    truth = exact_truth(vectors, np.concatenate([queries for _, queries in chosen]), settings.recall_k)
+    truth = exact_truth(vectors, np.concatenate([queries for _, queries in chosen]), settings.recall_k, device)
     found = recalls(vectors, index, truth, search_k)
     out, at = [], 0
     for code, queries in chosen:

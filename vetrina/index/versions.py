@@ -24,7 +24,8 @@ from vetrina.index.reader import Index, check_file, open_files
 from vetrina.store import Store
 
 _log = logging.getLogger(__name__)
-_RECORDS = "index/published"
+RECORDS = "index/published"
+"""Where the records lie."""
 _NAME = re.compile(r"(\d{9})\.json")
 _verified: set[tuple[str, str, str]] = set()
 _verified_lock = threading.Lock()
@@ -176,6 +177,11 @@ def rollback(store: Store, to: str | None = None) -> Published:
     )
 
 
+def rollback_target(store: Store, now: Published) -> Published:
+    """What a rollback from the current record `now` would serve. Raises NotFound when there is nothing before it."""
+    return _before(store, now, history(store))
+
+
 def _before(store: Store, now: Published, records: list[Published]) -> Published:
     """The newest sound publication before the one that the current record stands for."""
     start = now.restores or now.number
@@ -289,11 +295,11 @@ def _verified_file(store: Store, path: str, check: FileCheck) -> Path:
 
 
 def _path(number: int) -> str:
-    return f"{_RECORDS}/{number:09d}.json"
+    return f"{RECORDS}/{number:09d}.json"
 
 
 def _numbers(store: Store) -> list[int]:
-    matches = (_NAME.fullmatch(name) for name in store.names(_RECORDS))
+    matches = (_NAME.fullmatch(name) for name in store.names(RECORDS))
     return sorted(int(match[1]) for match in matches if match)
 
 

@@ -23,7 +23,7 @@ from vetrina.pictures.decoding import Picture
 from vetrina.pictures.fetching import Fetched, Fetcher, FetchFailed, FetchOutcome, Unchanged, Validators
 from vetrina.states import State
 from vetrina.store import Store, blob_path
-from vetrina.tables import IMAGES, TableWriter, read_rows
+from vetrina.tables import IMAGES, TableWriter, read_metadata, read_rows
 
 Progress = Callable[[int, int], None]
 """Told how many are done, of how many."""
@@ -86,12 +86,13 @@ class _Collection:
         self.wanted: dict[str, Validators | None] = {}
         self._records: dict[str, dict[str, Any]] = {}
         before = self._former_outcomes()
+        lost = self._lost() if retry_failed else set()
         unsettled: list[str] = []
         for picture in dict.fromkeys(picture for _, picture in self.products):
             former = before.get(picture)
             if former is None:
                 unsettled.append(picture)
-            elif former["state"] != "ok" and (retry_failed or former["transient"]):
+            elif former["sha256"] in lost or (former["state"] != "ok" and (retry_failed or former["transient"])):
                 self.wanted[picture] = None
             else:
                 self.outcomes[picture] = former
@@ -107,6 +108,18 @@ class _Collection:
                 self.wanted[picture] = None
         self.report.products = len(self.products)
         self.report.pictures = len(self.outcomes) + len(self.wanted)
+
+    def _lost(self) -> set[str]:
+        """Pictures (sha256) that later steps could not read since the store has lost them."""
+        tables = [
+            self._batch.path(f"{kind}/{name}")
+            for kind in ("labels", "embeddings")
+            for name in self._store.names(self._batch.path(kind))
+        ]
+        unreadable = {
+            sha256 for path in tables for sha256 in (read_metadata(self._store, path) or {}).get("unreadable", {})
+        }
+        return {sha256 for sha256 in unreadable if not self._store.exists(blob_path(sha256))}
 
     def _former_outcomes(self) -> dict[str, dict[str, Any]]:
         try:
@@ -168,7 +181,8 @@ class _Collection:
     def _save(self, picture: str, outcome: dict[str, Any], validators: Validators, data: bytes | None) -> None:
         """Keep a picture's bytes, and then the record that stands for having them."""
         if data is not None:
-            self._store.keep(blob_path(outcome["sha256"]), data)
+            # Also where it lies already: garbage collection spares what was written lately.
+            self._store.write(blob_path(outcome["sha256"]), data)
         if not outcome["transient"]:
             record = {"batch": self._batch.key, "outcome": outcome, "validators": asdict(validators)}
             write_json_memo(self._store, "fetches", _record_key(picture), record)

@@ -1,0 +1,38 @@
+"""Upkeep for the command line: serving an earlier index again, and deleting what nothing needs, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from orchestration.deployment import Deployment
+from vetrina.garbage.needed import Fingerprints
+from vetrina.garbage.sweep import sweep
+from vetrina.index.publishing import restore_table
+from vetrina.index.versions import rollback
+
+
+def roll_back(deployment: Deployment, to: str | None) -> dict[str, Any]:
+    """Serve an earlier index version, and its table of similar products, again. Raises NotFound, IndexDamaged."""
+    settings = deployment.settings
+    published = rollback(deployment.store, to)
+    table = restore_table(deployment.store, published, settings.neighbours, same_class=settings.same_class)
+    return asdict(published) | {"table": table}
+
+
+def collect_garbage(
+    deployment: Deployment, *, keep_versions: int, older_than_days: float, dry_run: bool
+) -> dict[str, Any]:
+    """Delete what the shop under these settings does not need. Raises SettingError."""
+    detector, extractor, settings = deployment.detector, deployment.extractor, deployment.settings
+    now = Fingerprints(
+        detector=detector.open().fingerprint,
+        labels=detector.labels_fingerprint(),
+        extractor=extractor.open().fingerprint,
+        embeddings=extractor.embeddings_fingerprint(detector),
+        neighbours=settings.neighbours,
+        same_class=settings.same_class,
+    )
+    grace = timedelta(days=older_than_days)
+    return sweep(deployment.store, now, keep_versions=keep_versions, grace=grace, dry_run=dry_run).as_json()
