@@ -166,9 +166,7 @@ class SearchEngine:
             pictures = rows.table["sha256"].to_pylist()
             for product in np.flatnonzero(segment.alive):
                 first = int(rows.starts[product])
-                found.append(
-                    (rows.product_id(product), pictures[first], labels[best[product]], rows.vectors[first])
-                )
+                found.append((rows.product_id(product), pictures[first], labels[best[product]], rows.vectors[first]))
         found.sort(key=lambda entry: entry[0])
         vectors = np.array([entry[3] for entry in found], np.float32).reshape(len(found), self.index.manifest.dims)
         return Products(

@@ -1,0 +1,157 @@
+"""Quality for the command line: evaluations and near-duplicates of the shop, as plain values."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestration.answers import names_in
+from orchestration.deployment import Deployment
+from vetrina.errors import SettingError, StoreError
+from vetrina.evaluation.evaluation import Plan, as_json, assign_roles, evaluate
+from vetrina.evaluation.labels import DETECTED, labels_of, matching, parse_attributes, parse_condition
+from vetrina.pictures.collecting import Progress
+from vetrina.pictures.prints import prints_of
+from vetrina.search.duplicates import DEFAULT_LIMITS, duplicates_of, find_conflicts, find_groups
+from vetrina.search.window import attributes_of
+
+
+def evaluate_shop(
+    deployment: Deployment,
+    plan: Plan,
+    *,
+    queries: str | None = None,
+    split: str | None = None,
+    distractors: int = 0,
+    report: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> dict[str, Any]:
+    """How good the served answers are, by a label.
+
+    Args:
+        queries: ATTRIBUTE=VALUE of the products that ask. split: the same, and those are not to be found.
+        distractors: how many products without a label may be found too, drawn at random.
+        report: also write this HTML file.
+
+    Raises:
+        NotFound, SettingError: nothing can be measured so.
+        StoreError: the report cannot be written.
+    """
+    if queries is not None and split is not None:
+        raise SettingError("Give --queries or --split, not both")
+    if distractors < 0:
+        raise SettingError(f"The distractors are {distractors}; the number must not be negative")
+    window = deployment.window()
+    products = window.engine.everything()
+    texts = attributes_of(window.store, products.product_ids)
+    attributes = parse_attributes(texts)
+    labels = labels_of(products, attributes, plan.label)
+    asking = None
+    if queries is not None or split is not None:
+        option = "--queries" if queries is not None else "--split"
+        asking = matching(products, attributes, parse_condition(queries or split or "", option))
+    unlabelled = [name for name in products.product_ids if name not in labels]
+    if distractors > len(unlabelled):
+        raise SettingError(
+            f"There are {len(unlabelled)} products without {plan.label!r}, so {distractors} distractors are too many"
+        )
+    drawn = np.random.default_rng(plan.seed).choice(len(unlabelled), distractors, replace=False)
+    roles = assign_roles(
+        products.product_ids,
+        labels,
+        plan,
+        asking=asking,
+        apart=split is not None,
+        distractors=[unlabelled[place] for place in drawn],
+    )
+    prints, unreadable = prints_of(
+        window.store, products.sha256, workers=deployment.settings.worker_count, progress=progress
+    )
+    groups = find_groups(products, prints)
+    found = evaluate(window.engine, labels, roles, plan, duplicates=duplicates_of(groups), progress=progress)
+    found.notes.extend(window.problems)
+    if unreadable:
+        found.notes.append(f"{len(unreadable)} pictures cannot be read any more, so they have no known duplicates")
+    if plan.label == DETECTED and any(DETECTED in values for values in attributes.values()):
+        found.notes.append(f"The catalogs have an attribute {DETECTED!r}; what the detector saw was taken instead")
+    manifest = window.index.manifest
+    values = as_json(found)
+    values["settings"] |= {"queries": queries, "split": split, "distractors": distractors}
+    values["duplicates"] = {
+        "groups": len(groups),
+        "products": sum(len(group.product_ids) for group in groups),
+        "first": [link.as_json() for group in groups[:20] for link in group.links][:20],
+    }
+    values["index"] = {
+        "version": window.index.version,
+        "products": manifest.products,
+        "items": manifest.items,
+        "dims": manifest.dims,
+        "serve_with": manifest.serve_with,
+        "serve_reason": manifest.serve_reason,
+        "recall_at_build": manifest.recall["recall"],
+        "settings": manifest.settings,
+        "fingerprints": manifest.fingerprints,
+    }
+    values["report"] = None if report is None else str(report)
+    if report is not None:
+        from vetrina.evaluation.report import html_report
+
+        page = html_report(found, values, products, names_in(texts), window.picture)
+        _write(report, page.encode("utf-8", "replace"))
+    return values
+
+
+def duplicates_in_shop(deployment: Deployment, *, progress: Progress = lambda done, total: None) -> dict[str, Any]:
+    """Products that show one picture, with evidence, and products whose picture changed. Raises NotFound."""
+    window = deployment.window()
+    products = window.engine.everything()
+    prints, unreadable = prints_of(
+        window.store, products.sha256, workers=deployment.settings.worker_count, progress=progress
+    )
+    groups = find_groups(products, prints)
+    picture_of = dict(zip(products.product_ids, products.sha256, strict=True))
+    names = names_in(attributes_of(window.store, [name for group in groups for name in group.product_ids]))
+    return {
+        "products": len(products.product_ids),
+        "groups": [
+            {
+                "products": [
+                    {"product_id": name, "name": names.get(name), "sha256": picture_of[name]}
+                    for name in group.product_ids
+                ],
+                "evidence": [link.as_json() for link in group.links],
+            }
+            for group in groups
+        ],
+        "conflicts": [
+            {
+                "product_id": conflict.product_id,
+                "pictures": [{"batch": batch, "sha256": sha256} for batch, sha256 in conflict.pictures],
+            }
+            for conflict in find_conflicts(window.store)
+        ],
+        "unreadable": unreadable,
+        "limits": {
+            "cosine": DEFAULT_LIMITS.cosine,
+            "bits": DEFAULT_LIMITS.bits,
+            "cell": DEFAULT_LIMITS.cell,
+            "spread": DEFAULT_LIMITS.spread,
+        },
+        "index_version": window.index.version,
+        "problems": window.problems,
+    }
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Put a file in a person's folder, whole or not at all."""
+    aside = file.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        aside.write_bytes(data)
+        aside.replace(file)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise StoreError(f"The report cannot be written to {file}: {error.strerror}; choose another place") from error
