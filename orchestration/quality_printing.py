@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 _out = Console(highlight=False, soft_wrap=True)
+_WIDTH = 110  # at least: a terminal may wrap a wide table, but figures are never cut
 _MOST_GROUPS = 20
 _MOST_CLASSES = 30
 
@@ -22,21 +23,17 @@ def evaluation(values: dict[str, Any]) -> None:
     )
     names = list(values["macro"])
     without = values["without_duplicates"]
-    compared = bool(without["difference"])
-    heads = ["over queries", "over classes", *(["without near-duplicates", "difference"] if compared else [])]
-    table = Table("measure", *heads, box=None, header_style="bold")
+    table = Table("measure", "over queries", "over classes", box=None, header_style="bold")
     for name in names:
-        cells = [_estimate(values[name]), _estimate(values["macro"][name])]
-        if compared:
-            cells += [_estimate(without[name]), _estimate(without["difference"][name], sign=True)]
-        table.add_row(name, *cells)
-    _out.print(table)
+        table.add_row(name, _estimate(values[name]), _estimate(values["macro"][name]))
+    _show(table)
     _out.print(f"Brackets are 95 % intervals; recall@{k} is against exact search.\n")
+    names = [name for name in names if name != "precision@5"]
     table = Table("class", "products", "queries", *names, box=None, header_style="bold")
     for entry in values["classes"][:_MOST_CLASSES]:
         means = [f"{entry[name]:.3f}" if name in entry else "" for name in names]
         table.add_row(escape(entry["class"]), str(entry["products"]), str(entry["queries"]), *means)
-    _out.print(table)
+    _show(table)
     if len(values["classes"]) > _MOST_CLASSES:
         _out.print(f"and {len(values['classes']) - _MOST_CLASSES} more classes (--json lists them)")
     for reason, count in counts["left_out"].items():
@@ -47,6 +44,11 @@ def evaluation(values: dict[str, Any]) -> None:
         f"could find one, {without['answers_with']} did among the first {k}, {without['dropped']} have nothing else "
         "to find"
     )
+    if without["difference"]:
+        table = Table("without them", "over queries", "difference", box=None, header_style="bold")
+        for name, difference in without["difference"].items():
+            table.add_row(name, _estimate(without[name]), _estimate(difference, sign=True))
+        _show(table)
     index, latency, visited = values["index"], values["latency_ms"], values["visited"]
     mean = f", {visited['mean']:.0f} vectors compared" if visited["mean"] is not None else ""
     _out.print(
@@ -93,6 +95,10 @@ def duplicates(values: dict[str, Any]) -> None:
         )
     for problem in values["problems"]:
         _out.print(f"[yellow]note[/yellow] {escape(problem)}")
+
+
+def _show(table: Table) -> None:
+    Console(highlight=False, width=max(_out.width, _WIDTH)).print(table)
 
 
 def _estimate(entry: dict[str, float], *, sign: bool = False) -> str:
