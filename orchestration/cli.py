@@ -153,6 +153,7 @@ def evaluate(
         split=split,
         distractors=distractors,
         report=report,
+        progress=_progress(as_json),
     )
     _print(values, as_json, quality_printing.evaluation)
 
@@ -163,7 +164,7 @@ def duplicates(as_json: Json = False) -> None:
     from orchestration import quality_printing
     from orchestration.quality import duplicates_in_shop
 
-    _print(duplicates_in_shop(_deployment()), as_json, quality_printing.duplicates)
+    _print(duplicates_in_shop(_deployment(), progress=_progress(as_json)), as_json, quality_printing.duplicates)
 
 
 @app.command()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from orchestration import printing
 from orchestration.answers import names_in
 from orchestration.deployment import Deployment
 from vetrina.errors import SettingError, StoreError
 from vetrina.evaluation.evaluation import Plan, as_json, assign_roles, evaluate
 from vetrina.evaluation.labels import DETECTED, labels_of, matching, parse_attributes, parse_condition
-from vetrina.pictures.collecting import Progress
 from vetrina.pictures.prints import prints_of
 from vetrina.search.duplicates import DEFAULT_LIMITS, duplicates_of, find_conflicts, find_groups
 from vetrina.search.window import attributes_of
@@ -27,7 +30,7 @@ def evaluate_shop(
     split: str | None = None,
     distractors: int = 0,
     report: Path | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: printing.Steps,
 ) -> dict[str, Any]:
     """How good the served answers are, by a label.
 
@@ -67,11 +70,22 @@ def evaluate_shop(
         apart=split is not None,
         distractors=[unlabelled[place] for place in drawn],
     )
-    prints, unreadable = prints_of(
-        window.store, products.sha256, workers=deployment.settings.worker_count, progress=progress
-    )
-    groups = find_groups(products, prints)
-    found = evaluate(window.engine, labels, roles, plan, duplicates=duplicates_of(groups), progress=progress)
+    with _showing(progress, f"Evaluation by {plan.label}"):
+        prints, unreadable = prints_of(
+            window.store,
+            products.sha256,
+            workers=deployment.settings.worker_count,
+            progress=partial(progress.step, "prints"),
+        )
+        groups = find_groups(products, prints)
+        found = evaluate(
+            window.engine,
+            labels,
+            roles,
+            plan,
+            duplicates=duplicates_of(groups),
+            progress=partial(progress.step, "queries"),
+        )
     found.notes.extend(window.problems)
     if unreadable:
         found.notes.append(f"{len(unreadable)} pictures cannot be read any more, so they have no known duplicates")
@@ -105,14 +119,18 @@ def evaluate_shop(
     return values
 
 
-def duplicates_in_shop(deployment: Deployment, *, progress: Progress = lambda done, total: None) -> dict[str, Any]:
+def duplicates_in_shop(deployment: Deployment, *, progress: printing.Steps) -> dict[str, Any]:
     """Products that show one picture, with evidence, and products whose picture changed. Raises NotFound."""
     window = deployment.window()
     products = window.engine.everything()
-    prints, unreadable = prints_of(
-        window.store, products.sha256, workers=deployment.settings.worker_count, progress=progress
-    )
-    groups = find_groups(products, prints)
+    with _showing(progress, "Near-duplicates"):
+        prints, unreadable = prints_of(
+            window.store,
+            products.sha256,
+            workers=deployment.settings.worker_count,
+            progress=partial(progress.step, "prints"),
+        )
+        groups = find_groups(products, prints)
     picture_of = dict(zip(products.product_ids, products.sha256, strict=True))
     names = names_in(attributes_of(window.store, [name for group in groups for name in group.product_ids]))
     return {
@@ -144,6 +162,15 @@ def duplicates_in_shop(deployment: Deployment, *, progress: Progress = lambda do
         "index_version": window.index.version,
         "problems": window.problems,
     }
+
+
+@contextlib.contextmanager
+def _showing(progress: printing.Steps, title: str) -> Iterator[None]:
+    progress.begin(title)
+    try:
+        yield
+    finally:
+        progress.end()
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -231,7 +231,7 @@ def _queries(evaluation: Evaluation, faces: _Faces, *, best: bool) -> str:
     order = np.argsort(-values if best else values, kind="stable")
     shown: list[str] = []
     taken: Counter[int] = Counter()
-    for place in order:
+    for place in order.tolist():
         code = int(evaluation.codes[place])
         if taken[code] == _PER_CLASS:
             continue
@@ -267,7 +267,7 @@ def _map(evaluation: Evaluation, products: Products, faces: _Faces) -> str:
     margin = 24
     at = points * [width - 2 * margin, height - 2 * margin] + margin
     marks = []
-    for place in drawn:
+    for place in drawn.tolist():
         name = products.product_ids[places[place]]
         label = evaluation.labels[name]
         x, y = at[place]

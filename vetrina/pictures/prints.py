@@ -5,7 +5,8 @@ do about two that are alike.
 
 A print has two parts. The difference hash (dHash; N. Krawetz, "Kind of Like That", 2013) says of 64 places whether
 the picture gets brighter to the right: cheap to compare, but blind to colour and to small details. The cells are
-the picture's mean colours in a grid of 16 by 16; two pictures whose cells all agree show the same.
+the picture's mean colours in a grid of 16 by 16, softened so that an edge between two cells does not jump when the
+size changes; two pictures whose cells all agree show the same.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from vetrina.store import Store, blob_path
 GRID = 16
 """Cells of a print on each side."""
 _ACROSS, _DOWN = 9, 8
+_FINE, _SOFT = 64, 2.0  # pixels on each side before softening, and its standard deviation: half a cell
 _HASH_BYTES = 8
 _BYTES = _HASH_BYTES + GRID * GRID * 3
-_MEMOS = "prints/1"  # another way to make prints is another number
+_MEMOS = "prints/2"  # another way to make prints is another number
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -51,8 +53,11 @@ def print_of(pixels: np.ndarray) -> tuple[int, np.ndarray]:
     grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, (_ACROSS, _DOWN), interpolation=cv2.INTER_AREA)
     bits = np.packbits(small[:, 1:] > small[:, :-1])
-    cells = cv2.resize(np.ascontiguousarray(pixels), (GRID, GRID), interpolation=cv2.INTER_AREA)
-    return int.from_bytes(bits.tobytes(), "big"), np.asarray(cells, np.uint8)
+    how = cv2.INTER_AREA if min(grey.shape) >= _FINE else cv2.INTER_LINEAR
+    fine = cv2.resize(np.ascontiguousarray(pixels), (_FINE, _FINE), interpolation=how).astype(np.float32)
+    soft = cv2.GaussianBlur(fine, (0, 0), _SOFT, borderType=cv2.BORDER_REPLICATE)
+    cells = cv2.resize(soft, (GRID, GRID), interpolation=cv2.INTER_AREA)
+    return int.from_bytes(bits.tobytes(), "big"), np.rint(cells).clip(0, 255).astype(np.uint8)
 
 
 def prints_of(

@@ -42,7 +42,7 @@ class Limits:
 
     cosine: float = 0.5
     bits: int = 12
-    cell: float = 9.5
+    cell: float = 5.5
     spread: float = 6.0
 
 
@@ -108,7 +108,6 @@ def find_groups(products: Products, prints: Prints, limits: Limits = DEFAULT_LIM
         prints: of the products' pictures, in their order.
     """
     sets = _Sets(len(products.product_ids))
-
     first_with: dict[str, int] = {}
     found: list[tuple[int, Link]] = []
     for place, sha256 in enumerate(products.sha256):
@@ -120,8 +119,7 @@ def find_groups(products: Products, prints: Prints, limits: Limits = DEFAULT_LIM
     for one, other, cosine, bits, cell, spread in _same_pictures(alone, products.vectors, prints, limits):
         if sets.join(one, other):
             names = products.product_ids[one], products.product_ids[other]
-            measures = round(cosine, 4), bits, round(cell, 1), round(spread, 1)
-            found.append((one, Link(*names, SAME_PICTURE, *measures)))
+            found.append((one, Link(*names, SAME_PICTURE, round(cosine, 4), bits, round(cell, 1), round(spread, 1))))
     members: defaultdict[int, list[str]] = defaultdict(list)
     for place, product_id in enumerate(products.product_ids):
         members[sets.root(place)].append(product_id)

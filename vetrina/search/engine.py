@@ -163,8 +163,8 @@ class SearchEngine:
             order = np.lexsort((-np.nan_to_num(scores, nan=-1.0), rows.product_of))
             best = order[rows.starts[:-1]]
             labels = rows.table["label"].to_pylist()
-            pictures = rows.table["sha256"].to_pylist()
-            for product in np.flatnonzero(segment.alive):
+            pictures = [str(sha256) for sha256 in rows.table["sha256"].to_pylist()]
+            for product in np.flatnonzero(segment.alive).tolist():
                 first = int(rows.starts[product])
                 found.append((rows.product_id(product), pictures[first], labels[best[product]], rows.vectors[first]))
         found.sort(key=lambda entry: entry[0])
