@@ -126,6 +126,9 @@ def evaluate(
         str, typer.Option("--label", help="Alike are products with the same value of this attribute, or: detected.")
     ],
     k: Annotated[int, typer.Option("-k", min=1, help="How many results count.")] = 10,
+    last_word: Annotated[
+        bool, typer.Option("--last-word", help="Only the last word of the label counts, such as the noun of a name.")
+    ] = False,
     queries: Annotated[
         str | None, typer.Option("--queries", metavar="ATTRIBUTE=VALUE", help="Only these products ask.")
     ] = None,
@@ -149,6 +152,7 @@ def evaluate(
     values = evaluate_shop(
         _deployment(),
         Plan(label=label, k=k, sample=sample, seed=seed),
+        last_word=last_word,
         queries=queries,
         split=split,
         distractors=distractors,

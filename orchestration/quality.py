@@ -16,16 +16,18 @@ from orchestration.answers import names_in
 from orchestration.deployment import Deployment
 from vetrina.errors import SettingError, StoreError
 from vetrina.evaluation.evaluation import Plan, as_json, assign_roles, evaluate
-from vetrina.evaluation.labels import DETECTED, labels_of, matching, parse_attributes, parse_condition
+from vetrina.evaluation.labels import DETECTED, labels_of, last_words, matching, parse_attributes, parse_condition
 from vetrina.pictures.prints import prints_of
-from vetrina.search.duplicates import DEFAULT_LIMITS, duplicates_of, find_conflicts, find_groups
+from vetrina.search.duplicates import DEFAULT_LIMITS, duplicates_of, find_conflicts, find_groups, show_the_same
 from vetrina.search.window import attributes_of
+from vetrina.store import Store
 
 
 def evaluate_shop(
     deployment: Deployment,
     plan: Plan,
     *,
+    last_word: bool = False,
     queries: str | None = None,
     split: str | None = None,
     distractors: int = 0,
@@ -35,6 +37,7 @@ def evaluate_shop(
     """How good the served answers are, by a label.
 
     Args:
+        last_word: of the label only its last word counts.
         queries: ATTRIBUTE=VALUE of the products that ask. split: the same, and those are not to be found.
         distractors: how many products without a label may be found too, drawn at random.
         report: also write this HTML file.
@@ -45,6 +48,8 @@ def evaluate_shop(
     """
     if queries is not None and split is not None:
         raise SettingError("Give --queries or --split, not both")
+    if report is not None and not report.parent.is_dir():
+        raise SettingError(f"There is no folder for the report {report}; choose another place")
     if distractors < 0:
         raise SettingError(f"The distractors are {distractors}; the number must not be negative")
     window = deployment.window()
@@ -52,6 +57,8 @@ def evaluate_shop(
     texts = attributes_of(window.store, products.product_ids)
     attributes = parse_attributes(texts)
     labels = labels_of(products, attributes, plan.label)
+    if last_word:
+        labels = last_words(labels)
     asking = None
     if queries is not None or split is not None:
         option = "--queries" if queries is not None else "--split"
@@ -77,7 +84,7 @@ def evaluate_shop(
             workers=deployment.settings.worker_count,
             progress=partial(progress.step, "prints"),
         )
-        groups = find_groups(products, prints)
+        groups = find_groups(products, prints, around=set(roles.queries))
         found = evaluate(
             window.engine,
             labels,
@@ -93,7 +100,9 @@ def evaluate_shop(
         found.notes.append(f"The catalogs have an attribute {DETECTED!r}; what the detector saw was taken instead")
     manifest = window.index.manifest
     values = as_json(found)
-    values["settings"] |= {"queries": queries, "split": split, "distractors": distractors}
+    if last_word:
+        values["by"] = f"the last word of {plan.label}"
+    values["settings"] |= {"last_word": last_word, "queries": queries, "split": split, "distractors": distractors}
     values["duplicates"] = {
         "groups": len(groups),
         "products": sum(len(group.product_ids) for group in groups),
@@ -145,13 +154,7 @@ def duplicates_in_shop(deployment: Deployment, *, progress: printing.Steps) -> d
             }
             for group in groups
         ],
-        "conflicts": [
-            {
-                "product_id": conflict.product_id,
-                "pictures": [{"batch": batch, "sha256": sha256} for batch, sha256 in conflict.pictures],
-            }
-            for conflict in find_conflicts(window.store)
-        ],
+        "conflicts": _conflicts(window.store),
         "unreadable": unreadable,
         "limits": {
             "cosine": DEFAULT_LIMITS.cosine,
@@ -162,6 +165,19 @@ def duplicates_in_shop(deployment: Deployment, *, progress: printing.Steps) -> d
         "index_version": window.index.version,
         "problems": window.problems,
     }
+
+
+def _conflicts(store: Store) -> list[dict[str, Any]]:
+    """Products whose picture changed; `same_picture` says whether only its bytes did (null: not known any more)."""
+    found = []
+    for conflict in find_conflicts(store):
+        pictures = [sha256 for _, sha256 in conflict.pictures]
+        prints, _ = prints_of(store, pictures)
+        alike = [show_the_same(prints, place, place + 1) for place in range(len(pictures) - 1)]
+        same = False if False in alike else None if None in alike else True
+        entries = [{"batch": batch, "sha256": sha256} for batch, sha256 in conflict.pictures]
+        found.append({"product_id": conflict.product_id, "pictures": entries, "same_picture": same})
+    return found
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ def evaluation(values: dict[str, Any]) -> None:
     """The measures with their intervals, the classes, and what was left out."""
     counts, k = values["counts"], values["k"]
     _out.print(
-        f"[bold]By {escape(values['label'])}[/bold]: {counts['queries']} queries over {counts['searched']} products, "
+        f"[bold]By {escape(values['by'])}[/bold]: {counts['queries']} queries over {counts['searched']} products, "
         f"{counts['classes']} classes"
     )
     names = list(values["macro"])
@@ -40,9 +40,9 @@ def evaluation(values: dict[str, Any]) -> None:
         _out.print(f"  [yellow]{count:>6}[/yellow]  products do not ask: {escape(reason)}")
     found = values["duplicates"]
     _out.print(
-        f"Near-duplicates: {found['products']} products in {found['groups']} groups; {without['queries_with']} queries "
-        f"could find one, {without['answers_with']} did among the first {k}, {without['dropped']} have nothing else "
-        "to find"
+        f"Near-duplicates of queries: {found['products']} products in {found['groups']} groups; "
+        f"{without['queries_with']} queries could find one, {without['answers_with']} did among the first {k}, "
+        f"{without['dropped']} have nothing else to find"
     )
     if without["difference"]:
         table = Table("without them", "over queries", "difference", box=None, header_style="bold")
@@ -82,11 +82,13 @@ def duplicates(values: dict[str, Any]) -> None:
         _out.print(f"and {len(groups) - _MOST_GROUPS} more groups (--json lists them)")
     if conflicts:
         _out.print(
-            f"[bold]{len(conflicts)} products had another picture before[/bold]: a new photo, or one id used twice?"
+            f"[bold]{len(conflicts)} products had other bytes as their picture before[/bold]: "
+            "a new photo, or one id used twice?"
         )
     for conflict in conflicts[:_MOST_GROUPS]:
         batches = ", ".join(entry["batch"] for entry in conflict["pictures"])
-        _out.print(f"  {escape(conflict['product_id'])}  [dim]in {escape(batches)}[/dim]")
+        what = {True: "the same picture", False: "another picture", None: "no longer known"}[conflict["same_picture"]]
+        _out.print(f"  {escape(conflict['product_id'])}: {what}  [dim]in {escape(batches)}[/dim]")
     if len(conflicts) > _MOST_GROUPS:
         _out.print(f"and {len(conflicts) - _MOST_GROUPS} more (--json lists them)")
     if values["unreadable"]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vetrina.errors import NotFound, SettingError
-from vetrina.evaluation.labels import DETECTED, labels_of, matching, parse_attributes, parse_condition
+from vetrina.evaluation.labels import DETECTED, labels_of, last_words, matching, parse_attributes, parse_condition
 from vetrina.search.engine import Products
 
 PRODUCTS = Products(["1", "2", "3"], ["a", "b", "c"], ["Chair", None, "Mug"], np.eye(3, dtype=np.float32))
@@ -51,6 +51,11 @@ def test_a_catalog_without_attributes_says_so() -> None:
 def test_a_detector_that_saw_nothing_says_so() -> None:
     with pytest.raises(NotFound, match="saw nothing"):
         labels_of(BARE, {}, DETECTED)
+
+
+def test_the_last_word_of_a_name_is_its_noun() -> None:
+    names = {"1": "Oak Armchair (red)", "2": "ARMCHAIR", "3": "(nothing else)", "4": "Étagère", "5": "Table, round"}
+    assert last_words(names) == {"1": "armchair", "2": "armchair", "4": "étagère", "5": "round"}
 
 
 def test_a_condition_chooses_products() -> None:

@@ -134,10 +134,29 @@ def test_small_blocks_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [group.product_ids for group in small] == [group.product_ids for group in whole]
 
 
+def test_around_some_products_the_same_groups_are_found_but_no_others() -> None:
+    rng = np.random.default_rng(4)
+    bases = [rng.integers(0, 255, (32, 32, 3), np.uint8) for _ in range(6)]
+    pictures = [bases[number % 6] for number in range(20)]
+    products = products_of(np.ones((20, 2), np.float32) / np.sqrt(2), [str(number // 2) for number in range(20)])
+    prints = prints_from(pictures)
+    whole = {tuple(group.product_ids) for group in find_groups(products, prints)}
+    for around in ({"p0"}, {"p3", "p4"}, set(products.product_ids), set()):
+        found = find_groups(products, prints, around=around)
+        assert all(len(group.links) == len(group.product_ids) - 1 for group in found)
+        for group in found:
+            assert set(group.product_ids) & around
+            assert any(set(group.product_ids) <= set(other) for other in whole)
+        for name in around:
+            near = duplicates_of(find_groups(products, prints)).get(name, [])
+            direct = {other for other in near if products.sha256[int(other[1:])] == products.sha256[int(name[1:])]}
+            assert direct <= set(duplicates_of(found)[name])
+
+
 def test_a_thousand_products_with_one_picture_need_no_million_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[int] = []
     real = duplicates._same_pictures
-    monkeypatch.setattr(duplicates, "_same_pictures", lambda p, *rest: (compared.append(len(p)), real(p, *rest))[1])
+    monkeypatch.setattr(duplicates, "_same_pictures", lambda *given: (compared.append(len(given[1])), real(*given))[1])
     count = 1000
     prints = Prints(np.ones(count, bool), np.zeros(count, np.uint64), np.zeros((count, 16, 16, 3), np.uint8))
     (group,) = find_groups(products_of(np.ones((count, 1), np.float32), ["a"] * count), prints)
@@ -145,10 +164,12 @@ def test_a_thousand_products_with_one_picture_need_no_million_pairs(monkeypatch:
     assert compared == [1]
 
 
+@pytest.mark.parametrize("kind", ["folder", "object store"])
 def test_prints_are_remembered_and_unreadable_pictures_are_named(
-    tmp_path: Path, product_pictures: dict[str, bytes]
+    tmp_path: Path, product_pictures: dict[str, bytes], kind: str
 ) -> None:
-    store = Store(tmp_path)
+    store = Store(tmp_path if kind == "folder" else f"memory://{tmp_path.name}")
+    assert store.is_local == (kind == "folder")
     good = hashlib.sha256(product_pictures["box"]).hexdigest()
     bad, gone = "ab" * 32, "cd" * 32
     store.write(blob_path(good), product_pictures["box"])
@@ -173,7 +194,12 @@ def test_in_a_shop_copies_are_grouped_with_evidence_and_changed_pictures_are_nam
     rows += [{"id": "chair 2", "url": server.url("/chair-again.jpg"), "name": "A chair"}]
     rows += [{"id": "box 2", "url": server.url("/box-again.png")}]
     shop.add(shop.catalog("first", rows))
-    shop.add(shop.catalog("second", [{"id": "bootie", "url": server.url("/umbrella.png")}]))
+    server.pictures["/cup-again.jpg"] = jpeg(product_pictures["coffee-cup"], quality=80)
+    later = [
+        {"id": "bootie", "url": server.url("/umbrella.png")},
+        {"id": "coffee-cup", "url": server.url("/cup-again.jpg")},
+    ]
+    shop.add(shop.catalog("second", later))
     report = duplicates_in_shop(shop.deployment, progress=printing.Steps(quiet=True))
     groups = {tuple(p["product_id"] for p in group["products"]): group["evidence"] for group in report["groups"]}
     assert set(groups) == {("box", "box 2"), ("chair 2", "oak-chair")}
@@ -182,8 +208,9 @@ def test_in_a_shop_copies_are_grouped_with_evidence_and_changed_pictures_are_nam
     assert link["why"] == SAME_PICTURE
     assert link["cosine"] > 0.5
     assert report["products"] == 7
-    (conflict,) = report["conflicts"]
-    assert conflict["product_id"] == "bootie"
+    changed = {conflict["product_id"]: conflict["same_picture"] for conflict in report["conflicts"]}
+    assert changed == {"bootie": False, "coffee-cup": True}
+    conflict = next(conflict for conflict in report["conflicts"] if conflict["product_id"] == "bootie")
     digests = [hashlib.sha256(product_pictures[name]).hexdigest() for name in ("bootie", "umbrella")]
     assert [entry["sha256"] for entry in conflict["pictures"]] == digests
 

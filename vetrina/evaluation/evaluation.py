@@ -192,9 +192,10 @@ class Evaluation:
     def by_class(self) -> list[dict[str, Any]]:
         """One entry for each class, the largest first: products, queries, and the means of the queries' measures."""
         sizes = Counter(self.labels.values())
+        places = {name: place for place, name in enumerate(self.classes)}
         table = []
         for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
-            own = self.codes == self.classes.index(name)
+            own = self.codes == places[name]
             entry: dict[str, Any] = {"class": name, "products": sizes[name], "queries": int(own.sum())}
             if own.any():
                 means = self.measured.values[own].mean(axis=0)
@@ -322,6 +323,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     without = evaluation.without_duplicates
     return {
         "label": plan.label,
+        "by": plan.label,
         "k": plan.k,
         **evaluation.scores.as_json(),
         "classes": evaluation.by_class(),

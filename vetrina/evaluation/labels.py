@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,6 +56,16 @@ def labels_of(products: Products, attributes: Attributes, label: str) -> dict[st
         return found
     _known(attributes, label, others=(DETECTED,))
     return {name: attributes[name][label] for name in products.product_ids if label in attributes.get(name, {})}
+
+
+def last_words(labels: Mapping[str, str]) -> dict[str, str]:
+    """Only the last word of each label, in small letters and without what stands in brackets.
+
+    Of an English product name that is the head noun: "Armchair (red)" and "Oak armchair" are alike. A label without
+    a word is left out.
+    """
+    words = {key: re.findall(r"\w+", re.sub(r"\([^)]*\)", " ", label.casefold())) for key, label in labels.items()}
+    return {key: found[-1] for key, found in words.items() if found}
 
 
 def matching(products: Products, attributes: Attributes, condition: Condition) -> set[str]:

@@ -31,6 +31,7 @@ _PER_CLASS = 2  # of these, so that one class does not fill them
 _ANSWERS = 6
 _SIDE, _SMALL = 96, 40  # pixels of thumbnails
 _BARS = 40
+_MOST_CLASSES = 200
 _POINTS = 4000  # on the map
 _MAP = (960, 600)
 _LONGEST = 120  # characters of a name
@@ -70,7 +71,7 @@ def html_report(
         products: all products; names: of those that have one, by id.
     """
     faces = _Faces(products, names, pixels)
-    title = f"Evaluation by {values['label']}"
+    title = f"Evaluation by {values['by']}"
     parts = [
         f"<h1>{_text(title)}</h1>",
         f'<p class="soft">{_summary(values)}</p>',
@@ -184,7 +185,7 @@ def _measures(values: Mapping[str, Any]) -> str:
 def _duplicates(values: Mapping[str, Any]) -> str:
     found, without = values["duplicates"], values["without_duplicates"]
     text = (
-        f"<p>{found['products']} products in {found['groups']} groups show the same picture. "
+        f"<p>{found['products']} products in {found['groups']} groups show the picture of a query. "
         f"{without['queries_with']} queries could find a near-duplicate of themselves, {without['answers_with']} did "
         f"among the first {values['k']}; {without['dropped']} have nothing else of their class to find.</p>"
     )
@@ -220,9 +221,11 @@ def _classes(values: Mapping[str, Any]) -> str:
             str(entry["queries"]),
             *(f"{entry[name]:.3f}" if name in entry else "" for name in names),
         ]
-        for entry in values["classes"]
+        for entry in values["classes"][:_MOST_CLASSES]
     ]
-    return _table(("class", "products", "queries", *names), rows)
+    rest = len(values["classes"]) - len(rows)
+    note = f'<p class="soft">and {rest} smaller classes</p>' if rest else ""
+    return _table(("class", "products", "queries", *names), rows) + note
 
 
 def _queries(evaluation: Evaluation, faces: _Faces, *, best: bool) -> str:

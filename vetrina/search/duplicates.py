@@ -5,13 +5,14 @@ change of size makes them differ. Beyond that nothing is claimed: the same artic
 cropped is not a near-duplicate. Groups are chains of such pairs.
 
 The limits were measured on the sample shop (820 pictures, many of them alike: light switches, plugs, windows) with
-its own pictures encoded as JPEG 30 to 90 and WebP 75 to 80 and resized to half, 0.7 and double; see bench/README.md.
+its own pictures encoded again and resized (bench/duplicates.py). A detail of a few pixels is below them: two of its
+335 790 pairs are light switches and sockets that are taken for one picture.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -101,11 +102,16 @@ class _Sets:
         return low != high
 
 
-def find_groups(products: Products, prints: Prints, limits: Limits = DEFAULT_LIMITS) -> list[Group]:
+def find_groups(
+    products: Products, prints: Prints, limits: Limits = DEFAULT_LIMITS, *, around: Collection[str] | None = None
+) -> list[Group]:
     """Groups of two and more near-duplicates, by their first product id.
+
+    Every product is compared with every other: the time grows with their square.
 
     Args:
         prints: of the products' pictures, in their order.
+        around: only these products are compared with the others, and only groups that hold one of them are given.
     """
     sets = _Sets(len(products.product_ids))
     first_with: dict[str, int] = {}
@@ -116,7 +122,11 @@ def find_groups(products: Products, prints: Prints, limits: Limits = DEFAULT_LIM
             found.append((first, Link(products.product_ids[first], products.product_ids[place], SAME_BYTES)))
     # One product stands for all with the same bytes, so a placeholder on a thousand products makes no million pairs.
     alone = np.array([place for place in first_with.values() if prints.known[place]], np.int64)
-    for one, other, cosine, bits, cell, spread in _same_pictures(alone, products.vectors, prints, limits):
+    asking = alone
+    if around is not None:
+        near = {first_with[sha256] for name, sha256 in _pictures(products) if name in around}
+        asking = np.array([place for place in alone.tolist() if place in near], np.int64)
+    for one, other, cosine, bits, cell, spread in _same_pictures(asking, alone, products.vectors, prints, limits):
         if sets.join(one, other):
             names = products.product_ids[one], products.product_ids[other]
             found.append((one, Link(*names, SAME_PICTURE, round(cosine, 4), bits, round(cell, 1), round(spread, 1))))
@@ -127,29 +137,42 @@ def find_groups(products: Products, prints: Prints, limits: Limits = DEFAULT_LIM
     for place, link in found:
         evidence[sets.root(place)].append(link)
     groups = [Group(sorted(ids), evidence[root]) for root, ids in members.items() if len(ids) > 1]
+    if around is not None:
+        groups = [group for group in groups if any(name in around for name in group.product_ids)]
     return sorted(groups, key=lambda group: group.product_ids[0])
 
 
+def _pictures(products: Products) -> Iterator[tuple[str, str]]:
+    return zip(products.product_ids, products.sha256, strict=True)
+
+
 def _same_pictures(
-    places: np.ndarray, vectors: np.ndarray, prints: Prints, limits: Limits
+    asking: np.ndarray, places: np.ndarray, vectors: np.ndarray, prints: Prints, limits: Limits
 ) -> Iterator[tuple[int, int, float, int, float, float]]:
-    """All pairs of places within the limits: the two, cosine, bits, cell and spread. Memory is that of a block."""
-    if not len(places):
+    """Pairs of places within the limits, one of them asking: the two, cosine, bits, cell and spread.
+
+    Where all ask, each pair comes once. Memory is that of a block.
+    """
+    if not len(asking):
         return
+    everyone = len(asking) == len(places)
     units, hashes = vectors[places], prints.hashes[places]
     size = max(1, _BLOCK_CELLS // len(places))
-    for start in range(0, len(places), size):
-        block = slice(start, start + size)
-        cosines = units[block] @ units[start:].T
+    for start in range(0, len(asking), size):
+        block = asking[start : start + size]
+        first = start if everyone else 0
+        cosines = vectors[block] @ units[first:].T
         near = cosines >= limits.cosine
-        near &= differing_bits(hashes[block], hashes[start:]) <= limits.bits
-        rows, columns = np.nonzero(np.triu(near, 1))
+        near &= differing_bits(prints.hashes[block], hashes[first:]) <= limits.bits
+        if everyone:
+            near = np.triu(near, 1)
+        rows, columns = np.nonzero(near)
         for at in range(0, len(rows), _PAIRS):
             row, column = rows[at : at + _PAIRS], columns[at : at + _PAIRS]
-            one, other = places[start + row], places[start + column]
+            one, other = block[row], places[first + column]
             cell, spread = cell_differences(prints.cells[one], prints.cells[other])
             bits = np.bitwise_count(prints.hashes[one] ^ prints.hashes[other])
-            for pair in np.flatnonzero((cell <= limits.cell) & (spread <= limits.spread)):
+            for pair in np.flatnonzero((one != other) & (cell <= limits.cell) & (spread <= limits.spread)):
                 yield (
                     int(one[pair]),
                     int(other[pair]),
@@ -158,6 +181,15 @@ def _same_pictures(
                     float(cell[pair]),
                     float(spread[pair]),
                 )
+
+
+def show_the_same(prints: Prints, one: int, other: int, limits: Limits = DEFAULT_LIMITS) -> bool | None:
+    """Whether two pictures (their places) differ as by encoding or resizing; None when one could not be read."""
+    if not (prints.known[one] and prints.known[other]):
+        return None
+    cell, spread = cell_differences(prints.cells[[one]], prints.cells[[other]])
+    bits = int(np.bitwise_count(prints.hashes[one] ^ prints.hashes[other]))
+    return bits <= limits.bits and bool(cell[0] <= limits.cell) and bool(spread[0] <= limits.spread)
 
 
 def duplicates_of(groups: Sequence[Group]) -> dict[str, list[str]]:
