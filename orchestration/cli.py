@@ -137,8 +137,13 @@ def evaluate(
         typer.Option("--split", metavar="ATTRIBUTE=VALUE", help="These products ask, and only the others are found."),
     ] = None,
     distractors: Annotated[
-        int, typer.Option("--distractors", min=0, help="So many products without the label may be found too.")
-    ] = 0,
+        str | None,
+        typer.Option(
+            "--distractors",
+            metavar="N|ATTRIBUTE=VALUE",
+            help="So many products without the label, or those that match, may be found too.",
+        ),
+    ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Ask at most so many queries, drawn at random.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 17,
     report: Annotated[Path | None, typer.Option("--report", help="Also write a report into this HTML file.")] = None,

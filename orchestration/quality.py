@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,18 @@ from orchestration.answers import names_in
 from orchestration.deployment import Deployment
 from vetrina.errors import SettingError, StoreError
 from vetrina.evaluation.evaluation import Plan, as_json, assign_roles, evaluate
-from vetrina.evaluation.labels import DETECTED, labels_of, last_words, matching, parse_attributes, parse_condition
+from vetrina.evaluation.labels import (
+    DETECTED,
+    Attributes,
+    labels_of,
+    last_words,
+    matching,
+    parse_attributes,
+    parse_condition,
+)
 from vetrina.pictures.prints import prints_of
 from vetrina.search.duplicates import DEFAULT_LIMITS, duplicates_of, find_conflicts, find_groups, show_the_same
+from vetrina.search.engine import Products
 from vetrina.search.window import attributes_of
 from vetrina.store import Store
 
@@ -30,7 +39,7 @@ def evaluate_shop(
     last_word: bool = False,
     queries: str | None = None,
     split: str | None = None,
-    distractors: int = 0,
+    distractors: str | None = None,
     report: Path | None = None,
     progress: printing.Steps,
 ) -> dict[str, Any]:
@@ -39,7 +48,7 @@ def evaluate_shop(
     Args:
         last_word: of the label only its last word counts.
         queries: ATTRIBUTE=VALUE of the products that ask. split: the same, and those are not to be found.
-        distractors: how many products without a label may be found too, drawn at random.
+        distractors: which products without a label may be found too: a number, drawn at random, or ATTRIBUTE=VALUE.
         report: also write this HTML file.
 
     Raises:
@@ -50,8 +59,6 @@ def evaluate_shop(
         raise SettingError("Give --queries or --split, not both")
     if report is not None and not report.parent.is_dir():
         raise SettingError(f"There is no folder for the report {report}; choose another place")
-    if distractors < 0:
-        raise SettingError(f"The distractors are {distractors}; the number must not be negative")
     window = deployment.window()
     products = window.engine.everything()
     texts = attributes_of(window.store, products.product_ids)
@@ -63,19 +70,13 @@ def evaluate_shop(
     if queries is not None or split is not None:
         option = "--queries" if queries is not None else "--split"
         asking = matching(products, attributes, parse_condition(queries or split or "", option))
-    unlabelled = [name for name in products.product_ids if name not in labels]
-    if distractors > len(unlabelled):
-        raise SettingError(
-            f"There are {len(unlabelled)} products without {plan.label!r}, so {distractors} distractors are too many"
-        )
-    drawn = np.random.default_rng(plan.seed).choice(len(unlabelled), distractors, replace=False)
     roles = assign_roles(
         products.product_ids,
         labels,
         plan,
         asking=asking,
         apart=split is not None,
-        distractors=[unlabelled[place] for place in drawn],
+        distractors=_distractors(distractors, products, attributes, labels, plan),
     )
     with _showing(progress, f"Evaluation by {plan.label}"):
         prints, unreadable = prints_of(
@@ -94,6 +95,8 @@ def evaluate_shop(
             progress=partial(progress.step, "queries"),
         )
     found.notes.extend(window.problems)
+    if not found.answers.exact.all() and len(roles.searched) + len(roles.distractors) < len(products.product_ids):
+        found.notes.append("Only a part of the index is searched here, so approximate searches take longer than served")
     if unreadable:
         found.notes.append(f"{len(unreadable)} pictures cannot be read any more, so they have no known duplicates")
     if plan.label == DETECTED and any(DETECTED in values for values in attributes.values()):
@@ -165,6 +168,30 @@ def duplicates_in_shop(deployment: Deployment, *, progress: printing.Steps) -> d
         "index_version": window.index.version,
         "problems": window.problems,
     }
+
+
+def _distractors(
+    asked: str | None, products: Products, attributes: Attributes, labels: Mapping[str, str], plan: Plan
+) -> list[str]:
+    """The products without a label that were asked for. Raises SettingError, NotFound."""
+    if asked is None:
+        return []
+    unlabelled = [name for name in products.product_ids if name not in labels]
+    if asked.isdecimal():
+        count = int(asked)
+        if count > len(unlabelled):
+            raise SettingError(
+                f"There are {len(unlabelled)} products without {plan.label!r}, so {count} distractors are too many"
+            )
+        drawn = np.random.default_rng(plan.seed).choice(len(unlabelled), count, replace=False)
+        return [unlabelled[place] for place in drawn]
+    if "=" not in asked:
+        raise SettingError(f"--distractors is {asked!r}; give a number or ATTRIBUTE=VALUE")
+    chosen = matching(products, attributes, parse_condition(asked, "--distractors"))
+    found = [name for name in unlabelled if name in chosen]
+    if not found:
+        raise SettingError(f"All {len(chosen)} products with {asked} have {plan.label!r}; distractors must have none")
+    return found
 
 
 def _conflicts(store: Store) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ def labelled(
         rows += [{"id": "chair copy", "url": server.url("/again.jpg"), "category": "Seats & shoes", "name": NAME}]
         rows[-1]["split"] = "validation"
         rows += rows_of(server, ["umbrella"], category="Rain", split="training")
-        rows += rows_of(server, ["teddy-bear"])
+        rows += rows_of(server, ["teddy-bear"], origin="elsewhere")
         shop.add(shop.catalog("all", rows))
         yield shop
 
@@ -113,12 +113,10 @@ def test_a_split_asks_with_one_part_and_finds_the_other(labelled: Shop) -> None:
     assert chosen["counts"]["searched"] == 10
 
 
-def test_distractors_are_added_to_what_is_searched(labelled: Shop) -> None:
-    found = values("evaluate", "--label", "category", "-k", 3, "--distractors", 1)
+@pytest.mark.parametrize("distractors", ["1", "origin=elsewhere"])
+def test_distractors_are_added_to_what_is_searched(labelled: Shop, distractors: str) -> None:
+    found = values("evaluate", "--label", "category", "-k", 3, "--distractors", distractors)
     assert (found["counts"]["searched"], found["counts"]["distractors"]) == (11, 1)
-    assert "There are 1 products without 'category'" in refusal(
-        "evaluate", "--label", "category", "-k", 3, "--distractors", 2
-    )
 
 
 def test_a_person_gets_tables_and_a_report_that_shows_names_and_runs_nothing(labelled: Shop) -> None:
@@ -155,6 +153,9 @@ def test_duplicates_are_shown_with_their_evidence(labelled: Shop) -> None:
         (["--label", "category", "-k", 3, "--split", "split"], "write it as ATTRIBUTE=VALUE"),
         (["--label", "category", "-k", 3, "--split", "split=valid"], "did you mean 'validation'"),
         (["--label", "category", "-k", 3, "--split", "a=b", "--queries", "a=b"], "not both"),
+        (["--label", "category", "--distractors", 2], "There are 1 products without 'category'"),
+        (["--label", "category", "--distractors", "-1"], "give a number or ATTRIBUTE=VALUE"),
+        (["--label", "category", "--distractors", "split=training"], "distractors must have none"),
         (["--label", "category", "-k", 3, "--report", "/nowhere/at/all.html"], "/nowhere/at/all.html"),
     ],
 )

@@ -46,9 +46,10 @@ def macro(values: np.ndarray, classes: np.ndarray, *, resamples: int, seed: int)
     """The mean over classes of the mean over the queries of each class. Every class weighs the same.
 
     Queries are drawn again within their class: the interval says how far chance among queries goes, for these classes.
+    A class of one query has no spread to show, so with many of those the interval is too narrow.
 
     Args:
-        values: float64 [q, m], q ≥ 1; classes: int [q].
+        values: float64 [q, m], q ≥ 1; classes: int [q], not negative.
 
     Raises:
         ValueError: as `micro`.
@@ -56,7 +57,7 @@ def macro(values: np.ndarray, classes: np.ndarray, *, resamples: int, seed: int)
     _check(values, resamples)
     rng = np.random.default_rng(seed)
     order = np.argsort(classes, kind="stable")
-    starts = np.flatnonzero(np.diff(classes[order], prepend=np.iinfo(np.int64).min))
+    starts = np.flatnonzero(np.diff(classes[order], prepend=-1))
     members = np.split(order, starts[1:])
     drawn = np.zeros((resamples, values.shape[1]))
     for member in members:
