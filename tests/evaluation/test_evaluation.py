@@ -130,6 +130,17 @@ def test_a_leak_is_reported_with_the_figures_with_and_without_it(tmp_path: Path)
     assert without.difference["map@1"].value == pytest.approx(-4 / 6)
 
 
+def test_a_copy_that_may_not_be_found_is_no_leak(engine: SearchEngine) -> None:
+    """In a split the copy asks too; without a label it is not searched."""
+    split = evaluated(
+        engine, LABELS, Plan("letter", k=2), asking={"a1", "a2"}, apart=True, duplicates={"a1": ["a2"], "a2": ["a1"]}
+    )
+    assert split.without_duplicates.queries_with == 0
+    labels = {name: label for name, label in LABELS.items() if name != "a2"}
+    unlabelled = evaluated(engine, labels, Plan("letter", k=2), duplicates={"a1": ["a2"]})
+    assert unlabelled.without_duplicates.queries_with == 0
+
+
 def test_a_query_with_nothing_but_copies_is_dropped_without_them(tmp_path: Path) -> None:
     items = [*at("a1", 0), *at("a1 again", 1), *at("b1", 20), *at("b2", 25)]
     labels = {item[0]: item[0][0].upper() for item in items}

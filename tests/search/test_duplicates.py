@@ -25,6 +25,7 @@ from vetrina.search.duplicates import (
     duplicates_of,
     find_conflicts,
     find_groups,
+    show_the_same,
 )
 from vetrina.search.engine import Products
 from vetrina.store import Store, blob_path
@@ -118,6 +119,32 @@ def test_a_low_cosine_keeps_pictures_apart() -> None:
     base = np.random.default_rng(1).integers(0, 255, (64, 64, 3), np.uint8)
     vectors = np.array([[1, 0], [0, 1]], np.float32)
     assert find_groups(products_of(vectors, ["a", "b"]), prints_from([base, base])) == []
+
+
+@pytest.mark.parametrize(
+    ("cosine", "bits", "cell", "colour", "alike"),
+    [
+        (1.0, 0, 0, 0, True),
+        (0.51, 12, 5, 4, True),
+        (0.49, 0, 0, 0, False),
+        (1.0, 13, 0, 0, False),
+        (1.0, 0, 6, 0, False),
+        (1.0, 0, 0, 16, False),
+    ],
+    ids=["equal", "within every limit", "cosine", "bits", "one cell", "colour"],
+)
+def test_each_limit_alone_keeps_two_pictures_apart(
+    cosine: float, bits: int, cell: int, colour: int, alike: bool
+) -> None:
+    cells = np.full((2, 16, 16, 3), 100, np.uint8)
+    cells[1, 3, 4] += np.uint8(cell)  # one cell brighter
+    cells[1, :8, :, 2] += np.uint8(colour)  # half of the picture bluer, hardly brighter
+    hashes = np.array([0, 2**bits - 1], np.uint64)
+    vectors = np.array([[1, 0], [cosine, np.sqrt(1 - cosine**2)]], np.float32)
+    products, prints = products_of(vectors, ["a", "b"]), Prints(np.ones(2, bool), hashes, cells)
+    assert bool(find_groups(products, prints)) == alike
+    assert bool(find_groups(products, prints, around={"p1"})) == alike
+    assert show_the_same(prints, 0, 1) == (alike or cosine < 0.5)  # there it is the pictures alone
 
 
 def test_small_blocks_find_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ def _same_pictures(
 ) -> Iterator[tuple[int, int, float, int, float, float]]:
     """Pairs of places within the limits, one of them asking: the two, cosine, bits, cell and spread.
 
-    Where all ask, each pair comes once. Memory is that of a block.
+    Where all ask, each pair comes once; else also twice, and each with itself. Memory is that of a block.
     """
     if not len(asking):
         return
@@ -172,7 +172,7 @@ def _same_pictures(
             one, other = block[row], places[first + column]
             cell, spread = cell_differences(prints.cells[one], prints.cells[other])
             bits = np.bitwise_count(prints.hashes[one] ^ prints.hashes[other])
-            for pair in np.flatnonzero((one != other) & (cell <= limits.cell) & (spread <= limits.spread)):
+            for pair in np.flatnonzero((cell <= limits.cell) & (spread <= limits.spread)):
                 yield (
                     int(one[pair]),
                     int(other[pair]),
