@@ -54,7 +54,8 @@ figure{margin:0;width:112px;font-size:12px;line-height:1.35;overflow-wrap:anywhe
 figure img,figure .none{width:96px;height:96px;object-fit:contain;border:3px solid #dde0e5;border-radius:4px;
 display:block;background:#fcfcfc} figure.asks{margin-right:18px} figure.asks img{border-color:#1c1f24}
 figure.right img,figure.right .none{border-color:#2f9e5b} figure.wrong img,figure.wrong .none{border-color:#d1495b}
-svg image{mix-blend-mode:multiply} svg{max-width:100%;height:auto;background:#fcfcfc;border:1px solid #eceef1;border-radius:6px}
+svg image{mix-blend-mode:multiply}
+svg{max-width:100%;height:auto;background:#fcfcfc;border:1px solid #eceef1;border-radius:6px}
 .key span{display:inline-block;margin:0 14px 4px 0} .key i{display:inline-block;width:10px;height:10px;
 border-radius:5px;margin-right:5px} dl{display:grid;grid-template-columns:220px 1fr;gap:4px 12px;margin:0}
 dt{color:#787e88} dd{margin:0;overflow-wrap:anywhere}
