@@ -102,8 +102,13 @@ def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
 
 
 def _names(window: ShopWindow, product_ids: list[str]) -> dict[str, str]:
+    return names_in(attributes_of(window.store, product_ids))
+
+
+def names_in(texts: dict[str, str]) -> dict[str, str]:
+    """The names of products, from their attributes (JSON); absent where there is none."""
     names: dict[str, str] = {}
-    for product_id, text in attributes_of(window.store, product_ids).items():
+    for product_id, text in texts.items():
         attributes = {key.lower(): value for key, value in json.loads(text).items()}
         name = next((attributes[key] for key in _NAMES if key in attributes), None)
         if name:

@@ -157,6 +157,62 @@ def status(
 
 
 @app.command()
+def evaluate(
+    label: Annotated[
+        str, typer.Option("--label", help="Alike are products with the same value of this attribute, or: detected.")
+    ],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many results count.")] = 10,
+    last_word: Annotated[
+        bool, typer.Option("--last-word", help="Only the last word of the label counts, such as the noun of a name.")
+    ] = False,
+    queries: Annotated[
+        str | None, typer.Option("--queries", metavar="ATTRIBUTE=VALUE", help="Only these products ask.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="ATTRIBUTE=VALUE", help="These products ask, and only the others are found."),
+    ] = None,
+    distractors: Annotated[
+        str | None,
+        typer.Option(
+            "--distractors",
+            metavar="N|ATTRIBUTE=VALUE",
+            help="So many products without the label, or those that match, may be found too.",
+        ),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Ask at most so many queries, drawn at random.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 17,
+    report: Annotated[Path | None, typer.Option("--report", help="Also write a report into this HTML file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """How good are the answers?"""
+    from orchestration import quality_printing
+    from orchestration.quality import evaluate_shop
+    from vetrina.evaluation.evaluation import Plan
+
+    values = evaluate_shop(
+        _deployment(),
+        Plan(label=label, k=k, sample=sample, seed=seed),
+        last_word=last_word,
+        queries=queries,
+        split=split,
+        distractors=distractors,
+        report=report,
+        progress=_progress(as_json),
+    )
+    _print(values, as_json, quality_printing.evaluation)
+
+
+@app.command()
+def duplicates(as_json: Json = False) -> None:
+    """Which products show the same picture?"""
+    from orchestration import quality_printing
+    from orchestration.quality import duplicates_in_shop
+
+    _print(duplicates_in_shop(_deployment(), progress=_progress(as_json)), as_json, quality_printing.duplicates)
+
+
+@app.command()
 def rollback(
     to: Annotated[str | None, typer.Option("--to", help="A version; by default the one before the current.")] = None,
     as_json: Json = False,

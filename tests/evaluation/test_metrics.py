@@ -1,3 +1,4 @@
+import math
 from itertools import combinations
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from vetrina.evaluation.metrics import (
     average_precision_at_k,
     mean_average_precision_at_k,
+    ndcg_at_k,
     precision_at_k,
     recall_at_k,
 )
@@ -47,6 +49,19 @@ def test_recall_is_of_all_that_is_relevant() -> None:
     assert recall_at_k([True, False, True, True], 4, 3) == 0.5
 
 
+@pytest.mark.parametrize(
+    ("hits", "relevant", "k", "expected"),
+    [
+        ([True, False, True], 2, 3, (1 + 1 / 2) / (1 + 1 / math.log2(3))),
+        ([False, True], 1, 5, 1 / math.log2(3)),
+        ([True, True], 9, 2, 1.0),  # no answer of two places is better
+        ([False, False, True], 1, 2, 0.0),  # beyond k
+    ],
+)
+def test_ndcg_equals_the_value_worked_out_by_hand(hits: list[bool], relevant: int, k: int, expected: float) -> None:
+    assert ndcg_at_k(hits, relevant, k) == pytest.approx(expected, abs=1e-15)
+
+
 @given(hit_lists, st.integers(0, 10), cutoffs)
 def test_average_precision_equals_the_sum_over_recall_steps(hits: list[bool], missed: int, k: int) -> None:
     relevant = sum(hits) + missed
@@ -74,6 +89,7 @@ def test_moving_a_hit_forward_never_makes_it_worse(hits: list[bool], k: int, mis
             moved = list(hits)
             moved[first], moved[second] = True, False
             assert average_precision_at_k(moved, relevant, k) >= before - 1e-12
+            assert ndcg_at_k(moved, relevant, k) >= ndcg_at_k(hits, relevant, k) - 1e-12
 
 
 @given(hit_lists.filter(any), cutoffs, hit_lists)

@@ -1,11 +1,17 @@
-"""Quality of ranked answers: average precision, precision and recall at k, by their standard definitions.
+"""Quality of one ranked answer: average precision, nDCG, precision and recall at k, by their standard definitions.
 
 `hits` says of each result, best first, whether it is relevant; it may be shorter than k when no more exist. Results
-beyond k do not count.
+beyond k do not count. `measures` computes the same for many answers at once.
+
+Sources: C. D. Manning, P. Raghavan, H. Schütze, "Introduction to Information Retrieval" (2008), chapter 8, for
+precision, recall and average precision; K. Järvelin, J. Kekäläinen, "Cumulated gain-based evaluation of IR
+techniques" (2002) for nDCG. The normaliser min(k, relevant) of average precision is that of most retrieval
+benchmarks: k places cannot hold more.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -45,6 +51,16 @@ def recall_at_k(hits: Sequence[bool], relevant: int, k: int) -> float:
     """Share of the relevant items that are among the first k. Raises ValueError as `average_precision_at_k`."""
     _check(hits, relevant, k)
     return sum(map(bool, hits[:k])) / relevant
+
+
+def ndcg_at_k(hits: Sequence[bool], relevant: int, k: int) -> float:
+    """Sum of 1 / log2(1 + i) over the relevant positions i ≤ k, divided by that of the best possible answer.
+
+    Gains are binary. Raises ValueError as `average_precision_at_k`.
+    """
+    _check(hits, relevant, k)
+    gained = sum(1 / math.log2(1 + position) for position, hit in enumerate(hits[:k], start=1) if hit)
+    return gained / sum(1 / math.log2(1 + position) for position in range(1, min(k, relevant) + 1))
 
 
 def _check(hits: Sequence[bool], relevant: int, k: int) -> None:

@@ -6,6 +6,7 @@ qualify.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import math
 from collections.abc import Collection, Sequence
@@ -74,6 +75,22 @@ class Answer:
     index_version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Products:
+    """All products that can be found, in the order of their ids; n of them.
+
+    Attributes:
+        sha256: of each product's picture.
+        labels: of its best detection; `None` where there is none.
+        vectors: of its whole picture, float32 [n, d] unit rows in index space.
+    """
+
+    product_ids: list[str]
+    sha256: list[str]
+    labels: list[str | None]
+    vectors: np.ndarray
+
+
 @dataclass(slots=True)
 class _Segment:
     """Some rows and which of their products may be shown: bool [P], and how many those are."""
@@ -130,6 +147,44 @@ class SearchEngine:
     def products(self) -> int:
         """How many products can be found."""
         return sum(segment.count for segment in self._segments)
+
+    @property
+    def items(self) -> int:
+        """How many pictures and crops an exact search without filters reads."""
+        return sum(len(segment.rows) for segment in self._segments)
+
+    def everything(self) -> Products:
+        """All products that can be found."""
+        found: list[tuple[str, str, str | None, np.ndarray]] = []
+        for segment in self._segments:
+            rows = segment.rows
+            # Sorted by score within a product, so that the first is the best; whole pictures have neither.
+            scores = np.array([np.nan if s is None else s for s in rows.table["score"].to_pylist()], np.float64)
+            order = np.lexsort((-np.nan_to_num(scores, nan=-1.0), rows.product_of))
+            best = order[rows.starts[:-1]]
+            labels = rows.table["label"].to_pylist()
+            pictures = [str(sha256) for sha256 in rows.table["sha256"].to_pylist()]
+            for product in np.flatnonzero(segment.alive).tolist():
+                first = int(rows.starts[product])
+                found.append((rows.product_id(product), pictures[first], labels[best[product]], rows.vectors[first]))
+        found.sort(key=lambda entry: entry[0])
+        vectors = np.array([entry[3] for entry in found], np.float32).reshape(len(found), self.index.manifest.dims)
+        return Products(
+            [entry[0] for entry in found], [entry[1] for entry in found], [entry[2] for entry in found], vectors
+        )
+
+    def only(self, product_ids: Collection[str]) -> SearchEngine:
+        """The same search over these products alone; unknown ids are ignored."""
+        narrowed = copy.copy(self)
+        segments = []
+        for segment in self._segments:
+            kept = np.zeros(segment.rows.products, bool)
+            kept[segment.rows.find_all(product_ids)] = True
+            kept &= segment.alive
+            segments.append(_Segment(segment.rows, kept, int(kept.sum())))
+        narrowed._main, narrowed._tail = segments
+        narrowed._segments = (narrowed._main, narrowed._tail)
+        return narrowed
 
     @property
     def labels(self) -> list[str]:

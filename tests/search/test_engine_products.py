@@ -1,0 +1,64 @@
+"""All products of a search, and the same search over some of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vetrina.index.settings import IndexSettings
+from vetrina.search.engine import SearchEngine
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "index"))  # the samples live beside the index tests
+
+from index_samples import Item, opened, shop, table, unit
+
+ITEMS: list[Item] = [
+    ("1", "1w", "whole", None, None, unit(np.array([1.0, 0, 0]))),
+    ("1", "1a", "crop", "Chair", 0.4, unit(np.array([0, 1.0, 0]))),
+    ("1", "1b", "crop", "Table", 0.9, unit(np.array([0, 0, 1.0]))),
+    ("2", "2w", "whole", None, None, unit(np.array([1.0, 1, 0]))),
+    ("3", "3w", "whole", None, None, unit(np.array([1.0, 0, 1]))),
+]
+
+
+def test_each_product_comes_with_its_whole_picture_and_its_best_label(tmp_path: Path) -> None:
+    engine = SearchEngine(opened(ITEMS, tmp_path))
+    products = engine.everything()
+    assert products.product_ids == ["1", "2", "3"]
+    assert products.labels == ["Table", None, None]
+    assert products.vectors == pytest.approx(np.stack([ITEMS[0][5], ITEMS[3][5], ITEMS[4][5]]), abs=1e-6)
+    assert engine.items == 5
+
+
+def test_the_tail_counts_and_what_was_removed_does_not(tmp_path: Path) -> None:
+    newer = table([("2", "new", "whole", None, None, unit(np.array([0, 0, 1.0])))], "b2")
+    products = SearchEngine(opened(ITEMS, tmp_path), tail=newer, removed=["3"]).everything()
+    assert products.product_ids == ["1", "2"]
+    assert products.vectors[1] == pytest.approx([0, 0, 1])
+
+
+def test_a_narrowed_search_finds_its_products_alone_and_leaves_the_whole_as_it_was(tmp_path: Path) -> None:
+    engine = SearchEngine(opened(ITEMS, tmp_path), removed=["3"])
+    narrow = engine.only(["2", "3", "never heard of"])
+    assert [found.product_id for found in narrow.search(engine.product_query("1"), 9).neighbours] == ["2"]
+    assert narrow.products == 1
+    assert engine.products == 2
+
+
+def test_a_narrowed_search_by_annoy_equals_the_exact_one_over_the_same_products(tmp_path: Path) -> None:
+    items = shop(2000, 8, seed=2, clusters=30)
+    engine = SearchEngine(opened(items, tmp_path, IndexSettings(projection_dims=None, serve_with="annoy")))
+    kept = {f"p{number:05d}" for number in range(0, 2000, 3)}
+    narrow = engine.only(kept)
+    same = 0
+    for number in range(0, 2000, 100):
+        query = engine.product_query(f"p{number:05d}")
+        served = [found.product_id for found in narrow.search(query, 10).neighbours]
+        exact = [found.product_id for found in narrow.search(query, 10, exact=True).neighbours]
+        assert len(served) == 10
+        assert set(served) <= kept
+        same += len(set(served) & set(exact))
+    assert same / 200 >= 0.95

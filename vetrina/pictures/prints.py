@@ -1,0 +1,136 @@
+"""Prints: a few hundred bytes of a picture that hardly change when it is encoded again or resized.
+
+Belongs here: how a print is made, kept and compared. Does not belong here: which pictures to compare, and what to
+do about two that are alike.
+
+A print has two parts. The difference hash (dHash; N. Krawetz, "Kind of Like That", 2013) says of 64 places whether
+the picture gets brighter to the right: cheap to compare, but blind to colour and to small details. The cells are
+the picture's mean colours in a grid of 16 by 16, softened so that an edge between two cells does not jump when the
+size changes; two pictures whose cells all agree show the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vetrina.errors import PictureError
+from vetrina.memos import read_memo, write_memo
+from vetrina.parallel import ordered_map
+from vetrina.pictures.collecting import Progress
+from vetrina.pictures.decoders import DecoderPool
+from vetrina.store import Store, blob_path
+
+GRID = 16
+"""Cells of a print on each side."""
+_ACROSS, _DOWN = 9, 8
+_FINE, _SOFT = 64, 2.0  # pixels on each side before softening, and its standard deviation: half a cell
+_HASH_BYTES = 8
+_BYTES = _HASH_BYTES + GRID * GRID * 3
+_MEMOS = "prints/2"  # another way to make prints is another number
+_READERS = 16
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Prints:
+    """Prints of n pictures.
+
+    Attributes:
+        known: bool [n]; False where the picture could not be read.
+        hashes: uint64 [n].
+        cells: uint8 [n, GRID, GRID, 3] RGB.
+    """
+
+    known: np.ndarray
+    hashes: np.ndarray
+    cells: np.ndarray
+
+
+def print_of(pixels: np.ndarray) -> tuple[int, np.ndarray]:
+    """The difference hash (64 bits) and the cells (uint8 [GRID, GRID, 3]) of uint8 [height, width, 3] RGB."""
+    grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(grey, (_ACROSS, _DOWN), interpolation=cv2.INTER_AREA)
+    bits = np.packbits(small[:, 1:] > small[:, :-1])
+    how = cv2.INTER_AREA if min(grey.shape) >= _FINE else cv2.INTER_LINEAR
+    fine = cv2.resize(np.ascontiguousarray(pixels), (_FINE, _FINE), interpolation=how).astype(np.float32)
+    soft = cv2.GaussianBlur(fine, (0, 0), _SOFT, borderType=cv2.BORDER_REPLICATE)
+    cells = cv2.resize(soft, (GRID, GRID), interpolation=cv2.INTER_AREA)
+    return int.from_bytes(bits.tobytes(), "big"), np.rint(cells).clip(0, 255).astype(np.uint8)
+
+
+def prints_of(
+    store: Store,
+    pictures: Sequence[str],
+    *,
+    workers: int = 1,
+    progress: Progress = lambda done, total: None,
+) -> tuple[Prints, dict[str, str]]:
+    """The prints of stored pictures (sha256 each), remembered from one time to the next.
+
+    Returns:
+        The prints in the order given, and what is wrong with the pictures that could not be read.
+    """
+    prints = Prints(
+        np.zeros(len(pictures), bool),
+        np.zeros(len(pictures), np.uint64),
+        np.zeros((len(pictures), GRID, GRID, 3), np.uint8),
+    )
+    places: dict[str, list[int]] = {}
+    for place, sha256 in enumerate(pictures):
+        places.setdefault(sha256, []).append(place)
+
+    def put(sha256: str, code: int, cells: np.ndarray) -> None:
+        for place in places[sha256]:
+            prints.known[place], prints.hashes[place], prints.cells[place] = True, code, cells
+
+    missing = []
+    # A local file is there at once; an object store answers late, but many at a time.
+    readers = 1 if store.is_local else _READERS
+    for sha256, memo in ordered_map(lambda sha256: (sha256, read_memo(store, _MEMOS, sha256)), places, readers):
+        if memo is None or len(memo) != _BYTES:
+            missing.append(sha256)
+        else:
+            cells = np.frombuffer(memo, np.uint8, offset=_HASH_BYTES).reshape(GRID, GRID, 3)
+            put(sha256, int.from_bytes(memo[:_HASH_BYTES], "big"), cells)
+    unreadable: dict[str, str] = {}
+    if missing:
+        with DecoderPool(workers) as decoders:
+            jobs = ((sha256, _loader(store, sha256)) for sha256 in missing)
+            for done, (sha256, found) in enumerate(decoders.decode_all(jobs), start=1):
+                if isinstance(found, PictureError):
+                    unreadable[sha256] = found.detail
+                else:
+                    code, cells = print_of(found.pixels)
+                    write_memo(store, _MEMOS, sha256, code.to_bytes(_HASH_BYTES, "big") + cells.tobytes())
+                    put(sha256, code, cells)
+                progress(done, len(missing))
+    return prints, unreadable
+
+
+def _loader(store: Store, sha256: str) -> Callable[[], bytes]:
+    return lambda: store.read(blob_path(sha256))
+
+
+def differing_bits(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Bits in which difference hashes differ, 0 to 64: uint8 [n, m] of uint64 [n] and [m]."""
+    return np.bitwise_count(hashes[:, None] ^ others[None, :])
+
+
+def cell_differences(cells: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far pairs of pictures lie apart, in grey levels of 0 to 255.
+
+    Args:
+        cells, others: uint8 [n, GRID, GRID, 3], compared one to one.
+
+    Returns:
+        The largest difference in brightness of any cell, and the root mean square over cells and colours:
+        float32 [n] each.
+    """
+    apart = cells.astype(np.float32) - others.astype(np.float32)
+    largest = np.abs(apart @ _LUMA).reshape(len(apart), -1).max(axis=1)
+    spread = np.sqrt((apart.reshape(len(apart), -1) ** 2).mean(axis=1))
+    return largest, spread
