@@ -1,5 +1,6 @@
 """Turns taken on S3: given back, waited for, and taken over from a process that was killed."""
 
+import json
 import logging
 import os
 import signal
@@ -11,7 +12,9 @@ import pytest
 from support import s3_server as faults
 from support.s3_server import S3Server
 
+from vetrina.errors import StoreUnavailable
 from vetrina.store import Store, lease
+from vetrina.store.s3_connection import Patience
 
 
 @pytest.fixture
@@ -39,12 +42,26 @@ def holder(lease_seconds: float) -> "subprocess.Popen[str]":
     return process
 
 
-def test_a_lease_of_a_process_that_was_killed_is_taken_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def killed(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_lease_of_a_process_killed_on_this_machine_is_free_at_once(store: Store) -> None:
+    with holder(lease.LEASE) as process:
+        killed(process)
+        with store.exclusive("index", lambda: pytest.fail("waited for the dead")):
+            assert store.names("locks/index") == ["000000002.json"]
+
+
+def test_a_lease_of_a_process_killed_elsewhere_is_taken_over_when_it_ends(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lease, "LEASE", 1.5)
+    monkeypatch.setattr(lease, "_machine", lambda: "another")
     waits: list[str] = []
     with holder(1.5) as process:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        killed(process)
         with store.exclusive("index", lambda: waits.append("once")):
             assert store.names("locks/index") == ["000000002.json"]
     assert waits == ["once"]
@@ -93,6 +110,20 @@ def test_a_lease_that_cannot_be_given_back_does_not_undo_the_work(
         s3.fail(faults.answer(403, "AccessDenied"), part="locks")
     assert "could not be given back" in caplog.text
     assert store.read("work") == b"done"
+
+
+def test_a_lease_is_given_back_also_to_a_store_that_was_judged_down(s3: S3Server, impatient: Patience) -> None:
+    store = Store("s3://shop/p")
+    with pytest.raises(StoreUnavailable), store.exclusive("index"):
+        s3.fail(faults.answer(500, "InternalError"), part="/work")
+        while True:
+            try:
+                store.write("work", b"1")
+            except StoreUnavailable as error:
+                if "not asked again" in str(error):
+                    raise
+    record = s3.client.get_object(Bucket="shop", Key="p/locks/index/000000001.json")["Body"].read()
+    assert json.loads(record)["held"] is False
 
 
 def test_a_record_that_nobody_wrote_expires_like_any_other(

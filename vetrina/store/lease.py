@@ -1,9 +1,10 @@
 """Leases: how processes take turns where there are no locks, built on create-only and the server's clock.
 
 ``locks/<name>/<number>.json`` with the highest number is the lease. Its holder writes it again every few seconds;
-one that was not written for `LEASE` seconds, or that says it was given back, is free: who creates the next number
-has it. A lease saves work. It does not make the work safe: a holder that was stopped (a suspended machine) may
-wake to find another at it, so what is done under a lease must be safe to do twice.
+one that was not written for `LEASE` seconds, that says it was given back, or whose process was of this machine and
+is gone, is free: who creates the next number has it. A lease saves work. It does not make the work safe: a holder
+that was stopped (a suspended machine) may wake to find another at it, so what is done under a lease must be safe to
+do twice.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from vetrina.errors import StoreError
 
@@ -41,8 +43,8 @@ class LeaseFiles(Protocol):
     def create(self, path: str, data: bytes) -> bool:
         """Create-only."""
 
-    def write(self, path: str, data: bytes, *, durable: bool) -> None:
-        """Replace."""
+    def write_anyway(self, path: str, data: bytes) -> None:
+        """Replace, also while the store is judged down."""
 
     def delete(self, path: str) -> None:
         """Remove."""
@@ -58,7 +60,8 @@ def hold(files: LeaseFiles, name: str, on_wait: Callable[[], None] | None = None
     Args:
         on_wait: called once if there is a wait.
     """
-    holder = {"host": socket.gethostname(), "process": os.getpid(), "mark": uuid.uuid4().hex}
+    holder = {"machine": _machine(), "process": os.getpid(), "started": _started(os.getpid())}
+    holder |= {"host": socket.gethostname(), "mark": uuid.uuid4().hex}
     path = _take(files, f"locks/{name}", _record(holder, held=True), on_wait)
     ended = threading.Event()
     keeper = threading.Thread(target=_renew, args=(files, path, _record(holder, held=True), ended), daemon=True)
@@ -69,7 +72,7 @@ def hold(files: LeaseFiles, name: str, on_wait: Callable[[], None] | None = None
         ended.set()
         keeper.join()
         with _tolerated(f"The lease {path} could not be given back; others wait {LEASE:.0f} s for it"):
-            files.write(path, _record(holder, held=False), durable=True)
+            files.write_anyway(path, _record(holder, held=False))
 
 
 def _take(files: LeaseFiles, folder: str, record: bytes, on_wait: Callable[[], None] | None) -> str:
@@ -97,15 +100,38 @@ def _is_free(files: LeaseFiles, path: str) -> bool:
     except FileNotFoundError:
         return False  # taken by someone with a higher number, since it was listed
     try:
-        return age > LEASE or not json.loads(data)["held"]
+        record = json.loads(data)
+        return age > LEASE or not record["held"] or _has_died(record)
     except (ValueError, KeyError, TypeError):
         return False  # nobody writes such a thing; it expires like any other
+
+
+def _has_died(record: dict[str, Any]) -> bool:
+    """Whether the holder was a process of this very machine and is gone; of others only time can tell."""
+    return record["machine"] == _machine() != "" and record["started"] != _started(record["process"])
+
+
+def _machine() -> str:
+    """Names the processes among which a process number means one: this start of the machine, this container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _started(process: int) -> str:
+    """When a process of this machine began, in ticks, so that its number given out again is told from it."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def _renew(files: LeaseFiles, path: str, record: bytes, ended: threading.Event) -> None:
     while not ended.wait(LEASE / _RENEWALS):
         with _tolerated(f"The lease {path} could not be renewed; another process may do the same work"):
-            files.write(path, record, durable=True)
+            files.write_anyway(path, record)
 
 
 @contextlib.contextmanager

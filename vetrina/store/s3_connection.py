@@ -94,19 +94,21 @@ class Connection:
         client = self._fs._s3
         return "" if client is None else str(client.meta.endpoint_url)
 
-    def ask(self, method: str, doing: str, **arguments: Any) -> dict[str, Any]:
+    def ask(self, method: str, doing: str, *, insist: bool = False, **arguments: Any) -> dict[str, Any]:
         """The answer to one request; a body is read to its end and stands under "Body" as bytes.
 
         Args:
             method: botocore's name of it.
             doing: for messages, as in "read index/1.json".
+            insist: ask even while the store is judged down.
 
         Raises:
             RequestFailed: the server says no, for good (4xx).
             StoreUnavailable: no answer came, or only failures, although it was tried again; or the store is
                 judged down and was not asked.
         """
-        self.breaker.check()
+        if not insist:
+            self.breaker.check()
         try:
             answer = self._run(self._persist(method, arguments))
         except _FAULTS as error:
