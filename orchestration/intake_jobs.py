@@ -19,6 +19,9 @@ LARGE_FILE_JOB = "take_large_file"
 SYNC_JOB = "sync"
 _LARGE_FILE_OP = "register_large_file"
 
+AGAIN_IF_IT_DIES = {"dagster/max_retries": "2", "dagster/retry_on_asset_or_op_failure": "false"}
+"""Run tags: a run whose process dies is started anew (`run_retries` in dagster.yaml); one that fails says why."""
+
 _AGAIN = dg.RetryPolicy(max_retries=3, delay=60, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from orchestration.intake_jobs import NO_SOURCE, SYNC_JOB
+from orchestration.intake_jobs import AGAIN_IF_IT_DIES, NO_SOURCE, SYNC_JOB
 from vetrina.errors import SettingError
 from vetrina.settings import Settings
 
@@ -14,7 +14,7 @@ def catalog_sync(settings: Settings) -> dg.ScheduleDefinition:
     """
 
     def requests(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        return dg.RunRequest() if settings.sync_source else dg.SkipReason(NO_SOURCE)
+        return dg.RunRequest(tags=AGAIN_IF_IT_DIES) if settings.sync_source else dg.SkipReason(NO_SOURCE)
 
     try:
         return dg.ScheduleDefinition(

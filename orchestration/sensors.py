@@ -10,11 +10,11 @@ import hashlib
 import dagster as dg
 
 from assets.partitions import catalog_batch
-from orchestration.intake_jobs import LARGE_FILE_JOB, large_file_config
+from orchestration.intake_jobs import AGAIN_IF_IT_DIES, LARGE_FILE_JOB, large_file_config
 from resources.configured import read_options_of
 from resources.storage import StoreResource
 from vetrina.catalog.batches import Batch, batches_to_launch
-from vetrina.catalog.problems import list_set_aside
+from vetrina.catalog.problems import count_set_aside
 from vetrina.catalog.watching import Listed, WatchReport, watch
 from vetrina.errors import VetrinaError
 from vetrina.settings import Settings
@@ -52,7 +52,7 @@ def watched_folder(settings: Settings) -> dg.SensorDefinition:
                 budget=_SECONDS_OF_WORK,
                 large_bytes=_LARGE_BYTES,
             )
-            standing = len(list_set_aside(kept))
+            standing = count_set_aside(kept)
         except VetrinaError as error:
             context.log.error(str(error))
             return dg.SensorResult(skip_reason=str(error))
@@ -101,18 +101,14 @@ def registered_batches(job_name: str) -> dg.SensorDefinition:
 
 
 def _run_of(batch: Batch) -> dg.RunRequest:
-    # A run whose process dies is started anew (`run_retries` in dagster.yaml); one that fails says why, and is not.
-    tags = {
-        SOURCE_TAG: batch.source[-250:],
-        "dagster/max_retries": "2",
-        "dagster/retry_on_asset_or_op_failure": "false",
-    }
-    return dg.RunRequest(partition_key=batch.key, run_key=batch.key, tags=tags)
+    return dg.RunRequest(
+        partition_key=batch.key, run_key=batch.key, tags={SOURCE_TAG: batch.source[-250:], **AGAIN_IF_IT_DIES}
+    )
 
 
 def _run_of_large(root: str, file: Listed) -> dg.RunRequest:
     key = hashlib.sha256(f"{root}\0{file.name}\0{file.mark}".encode(errors="surrogateescape")).hexdigest()
-    return dg.RunRequest(run_key=key[:32], run_config=large_file_config(file.name))
+    return dg.RunRequest(run_key=key[:32], run_config=large_file_config(file.name), tags=AGAIN_IF_IT_DIES)
 
 
 def _said(root: str, report: WatchReport, standing: int) -> str:

@@ -238,6 +238,15 @@ def test_a_header_without_rows_empties_no_shop(source: Source) -> None:
     assert source.products == set(TEN)
 
 
+def test_what_a_former_source_had_wrong_is_forgotten_by_the_schedules_next_sync(source: Source) -> None:
+    with pytest.raises(CatalogError):
+        source.sync(source=source.server.url("/former.csv"))
+    assert len(source.problems) == 1
+    source.put(export(TEN))
+    source.sync()
+    assert source.problems == []
+
+
 # ---- Broken exports
 
 

@@ -288,6 +288,14 @@ def test_a_file_that_may_not_be_read_is_set_aside_until_it_may(folder: Folder) -
     assert (folder.aside, len(folder.batches)) == ({}, 1)
 
 
+@pytest.mark.parametrize("target", ["nowhere.dat", "spring.csv"], ids=["to nowhere", "to itself"])
+def test_a_link_that_leads_nowhere_is_set_aside_and_stops_nobody(folder: Folder, target: str) -> None:
+    (folder.path / "spring.csv").symlink_to(target)
+    folder.put("good.csv", ROWS)
+    assert len(folder.settled().registered) == 1
+    assert "no catalog at" in folder.aside["spring.csv"]
+
+
 def test_a_pipe_in_the_folder_stops_nobody(folder: Folder) -> None:
     os.mkfifo(folder.path / "stream.csv")
     folder.put("good.csv", ROWS)
@@ -295,12 +303,28 @@ def test_a_pipe_in_the_folder_stops_nobody(folder: Folder) -> None:
     assert "ordinary file" in folder.aside["stream.csv"]
 
 
-def test_a_name_that_is_no_text_is_set_aside_by_a_readable_one(folder: Folder) -> None:
-    Path(os.fsdecode(os.fsencode(folder.path) + b"/fr\xfchling.csv")).write_bytes(ROWS)
-    folder.settled()
-    (reason,) = folder.aside.values()
+@pytest.mark.parametrize("kind", ["file", "folder", "large file"])
+def test_a_name_that_is_no_text_is_set_aside_under_a_readable_one(folder: Folder, kind: str) -> None:
+    path = Path(os.fsdecode(os.fsencode(folder.path) + b"/fr\xfchling.csv"))
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(ROWS)
+    folder.put("good.csv", ROWS)
+    folder.visit()
+    report = folder.visit(large=1 if kind == "large file" else 1 << 30)
+    ((_, reason),) = report.aside
     assert "rename it" in reason
-    assert reason.isprintable()
+    (problem,) = list_set_aside(folder.store)
+    assert (problem.source + reason).isprintable()
+    path.rmdir() if kind == "folder" else path.unlink()
+    folder.visit()
+    assert folder.aside == {}
+
+
+def test_a_name_with_spaces_and_accents_is_a_name(folder: Folder) -> None:
+    folder.put("Copie\u00a0de l'été.csv", ROWS)
+    assert [batch.catalog for batch in folder.settled().registered] == ["Copie\u00a0de l'été"]
 
 
 @pytest.mark.parametrize("how", ["mended", "removed"])

@@ -15,6 +15,7 @@ import json
 import re
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -204,10 +205,15 @@ def register_file(
             return batch, True
 
 
+def check_name(name: str) -> None:
+    """Raise CatalogError for a file name that cannot be written down: not UTF-8, or with control characters."""
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise CatalogError(f"{shown(name)}: the file's name has damaged or control characters; rename it")
+
+
 def content_of(found: SourceFile) -> str:
     """Hex sha256 of a catalog. Raises CatalogError when it cannot be read, or its name cannot be kept."""
-    if not found.name.isprintable():
-        raise CatalogError(f"{shown(found.name)}: the file's name has damaged or control characters; rename it")
+    check_name(found.name)
     try:
         return sha256_of(found.file)
     except OSError as error:

@@ -6,6 +6,7 @@ One small file for each in the store, so that the command line, the sensors and 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -37,9 +38,10 @@ class SetAside:
 def set_aside(store: Store, source: str, found_by: FoundBy, reason: str) -> SetAside:
     """Remember that `source` cannot be taken; the time stays when the reason does."""
     known = _read(store, _path(source))
+    # Names on disk need not be text.
+    shown, reason = (text.encode("utf-8", "backslashreplace").decode() for text in (source, reason))
     if known is not None and known.reason == reason:
         return known
-    shown = source.encode("utf-8", "backslashreplace").decode()
     problem = SetAside(shown, found_by, reason, datetime.now(UTC).isoformat(timespec="seconds"))
     store.write_json(_path(source), asdict(problem))
     return problem
@@ -54,6 +56,19 @@ def list_set_aside(store: Store) -> list[SetAside]:
     """Everything that is set aside, the oldest first."""
     found = (_read(store, f"{_FOLDER}/{name}") for name in store.names(_FOLDER))
     return sorted((problem for problem in found if problem is not None), key=lambda problem: problem.since)
+
+
+def count_set_aside(store: Store) -> int:
+    """How many are set aside."""
+    return len(store.names(_FOLDER))
+
+
+def mended_but(store: Store, found_by: FoundBy, keep: Callable[[str], bool]) -> None:
+    """Forget what `found_by` set aside in places that it looks after no more; `keep` is asked for each source."""
+    for name in store.names(_FOLDER):
+        problem = _read(store, f"{_FOLDER}/{name}")
+        if problem is not None and problem.found_by == found_by and not keep(problem.source):
+            store.delete(f"{_FOLDER}/{name}")
 
 
 def _read(store: Store, path: str) -> SetAside | None:

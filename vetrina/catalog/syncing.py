@@ -25,7 +25,7 @@ from vetrina.catalog.batches import (
 )
 from vetrina.catalog.difference import Difference, check_removals, snapshot_difference
 from vetrina.catalog.downloading import Download, DownloadLimits, download
-from vetrina.catalog.problems import mended, set_aside
+from vetrina.catalog.problems import mended, mended_but, set_aside
 from vetrina.errors import CatalogError
 from vetrina.pictures.addresses import redact
 from vetrina.pictures.fetching import Validators
@@ -97,6 +97,9 @@ def sync_catalog(store: Store, order: SyncOrder) -> SyncResult:
         SourceUnreachable: the source cannot be fetched now.
         CatalogError: the source is no whole catalog, or may not be fetched. Nothing is registered.
     """
+    if order.origin == "sync":
+        # The schedule has one source: what an earlier one had wrong can never be mended.
+        mended_but(store, "sync", lambda source: source == order.shown)
     try:
         memory = _recall(store, order)
         with download(store, order.source, order.limits, memory.validators if memory else None) as got:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vetrina.catalog.batches import Batch, ReadOptions, content_of, list_batches, open_source, register_file
+from vetrina.catalog.batches import Batch, ReadOptions, check_name, content_of, list_batches, open_source, register_file
 from vetrina.catalog.buckets import list_bucket
 from vetrina.catalog.checking import TooLong
-from vetrina.catalog.problems import list_set_aside, mended, set_aside
+from vetrina.catalog.problems import mended, mended_but, set_aside
 from vetrina.errors import CatalogError, SourceUnreachable, StoreError
 from vetrina.store import Store
 
@@ -160,7 +160,8 @@ def watch(
     state = f"intake/watched/{_digest(root)}.json.z"
     before = _read_known(store, state)
     if not before:
-        _forget_other_folders(store, root)
+        # Of a folder that was watched before nobody would notice that something is mended.
+        mended_but(store, "watch", lambda source: source.startswith(source_of(root, "")))
     seen = look(listing, before, clock(), settle)
     report = WatchReport(waiting=len(seen.waiting))
     for name in seen.gone:
@@ -173,7 +174,7 @@ def watch(
                 report.left = len(seen.ready) - position
                 break
             stage: Stage = "large"
-            if entry.bytes <= large_bytes:
+            if entry.bytes <= large_bytes or not entry.name.isprintable():
                 stage = _take(store, root, entry, options, report, time.monotonic() + budget)
             seen.known[entry.name] = Known(entry.mark, seen.known[entry.name].since, stage)
         for entry in listing:
@@ -220,14 +221,15 @@ def _take(
 ) -> Stage:
     source = source_of(root, entry.name)
     try:
+        check_name(entry.name)
         if entry.is_folder:
             raise CatalogError(f"{entry.name}: is a folder named like a catalog; put the catalog file itself here")
         batch, new = _register(store, source, options, until)
     except TooLong:
         return "large"
     except CatalogError as error:
-        set_aside(store, source, "watch", str(error))
-        report.aside.append((source, str(error)))
+        problem = set_aside(store, source, "watch", str(error))
+        report.aside.append((problem.source, problem.reason))
         if isinstance(error, SourceUnreachable):
             report.waiting += 1
             return "waiting"
@@ -250,13 +252,6 @@ def _register(store: Store, source: str, options: ReadOptions, until: float | No
         return register_file(store, found, options, origin="watch", until=until)
 
 
-def _forget_other_folders(store: Store, root: str) -> None:
-    """Drop what was set aside in a folder that was watched before; nobody would notice that it is mended."""
-    for problem in list_set_aside(store):
-        if problem.found_by == "watch" and not problem.source.startswith(source_of(root, "")):
-            mended(store, problem.source)
-
-
 def list_folder(root: str) -> list[Listed]:
     """What lies directly in a local folder or s3:// prefix. Raises CatalogError when it cannot be listed."""
     if "://" not in root:
@@ -271,15 +266,7 @@ def _list_local(root: str) -> list[Listed]:
     try:
         with os.scandir(Path(root).expanduser()) as entries:
             for entry in entries:
-                try:
-                    found = entry.stat()
-                    is_folder = entry.is_dir()
-                except FileNotFoundError:  # gone since it was listed, or a link to nowhere
-                    continue
-                # The time of change tells also of a file that was replaced by one of the same size and age.
-                mark = f"{found.st_size:x}.{found.st_mtime_ns:x}.{found.st_ctime_ns:x}"
-                size = 0 if is_folder else found.st_size
-                listed.append(Listed(entry.name, "folder" if is_folder else mark, found.st_mtime, size, is_folder))
+                listed.append(_listed_file(entry))
     except FileNotFoundError as error:
         raise CatalogError(f"The watched folder {root} is not there; make it, or correct VETRINA_WATCH") from error
     except OSError as error:
@@ -287,6 +274,20 @@ def _list_local(root: str) -> list[Listed]:
             f"The watched folder {root} cannot be read: {error.strerror}; check VETRINA_WATCH and its permissions"
         ) from error
     return listed
+
+
+def _listed_file(entry: os.DirEntry[str]) -> Listed:
+    try:
+        found = entry.stat()
+        is_folder = entry.is_dir()
+    except OSError as error:
+        # Gone just now, or a link to nowhere: if it stays, taking it says what is wrong.
+        return Listed(entry.name, f"error-{error.errno}", 0.0, 0)
+    if is_folder:
+        return Listed(entry.name, "folder", found.st_mtime, 0, True)
+    # The time of change tells also of a file that was replaced by one of the same size and age.
+    mark = f"{found.st_size:x}.{found.st_mtime_ns:x}.{found.st_ctime_ns:x}"
+    return Listed(entry.name, mark, found.st_mtime, found.st_size)
 
 
 def _list_bucket(root: str) -> list[Listed]:
