@@ -14,6 +14,7 @@ from support.shops import Shop, rows_of
 from orchestration.definitions import build_defs
 from orchestration.home import PID_TAG, process_name
 from orchestration.jobs import BATCH_JOB, PUBLISH_JOB
+from orchestration.model_change import MODELS_TAG
 from orchestration.rebuild import INDEX_TAG, Situation, rebuild_sensor, why_not_now
 from vetrina.index.versions import current, history, rollback
 from vetrina.settings import Settings
@@ -225,3 +226,36 @@ def test_the_old_index_goes_on_while_batches_are_still_to_be_worked_with_other_m
     switching = Situation("the embeddings changed", outdated=3, waited=1e6)
     assert "3 batches are still to be worked" in str(why_not_now(switching))
     assert why_not_now(replace(switching, outdated=0)) is None
+
+
+def test_after_a_change_of_settings_the_index_waits_for_all_batches_but_not_for_one_that_cannot_be_worked(
+    ticks: Ticks, shop: Shop, server: FaultServer
+) -> None:
+    good = shop.register(shop.catalog("spring", rows_of(server, FIRST)))
+    bad = shop.register(shop.catalog("summer", rows_of(server, ["bootie"])))
+    for batch in (good, bad):
+        shop.work(batch)
+    shop.publish()
+    ticks.instance.add_dynamic_partitions("catalog_batch", [good.key, bad.key])
+    shop.set(MIN_SCORE="0.9")
+    before = shop.similar("bootie")
+    assert "2 batches are still to be worked" in str(ticks.tick())
+    shop.work(good)
+    ticks.waited(1e6)
+    assert "1 batch is still to be worked" in str(ticks.tick())
+    assert shop.similar("bootie") == before
+
+    models = shop.deployment.extractor.embeddings_fingerprint(shop.deployment.detector)
+    for _ in range(3):
+        ticks.run(dg.DagsterRunStatus.FAILURE, BATCH_JOB, **{MODELS_TAG: models, "dagster/partition": bad.key})
+    request = ticks.tick()
+    assert isinstance(request, dg.RunRequest)
+    shop.publish()
+    assert set(shop.similar("oak-chair")) == {*FIRST} - {"oak-chair"}
+    # The batch counts again as soon as somebody has worked it.
+    shop.work(bad)
+    again = ticks.tick()
+    assert isinstance(again, dg.RunRequest)
+    assert again.run_key != request.run_key
+    shop.publish()
+    assert "bootie" in shop.similar("oak-chair")
