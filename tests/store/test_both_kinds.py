@@ -79,13 +79,6 @@ def test_one_of_many_creators_wins_and_its_content_stands(opened: Opened) -> Non
     assert opened().read_json("records/1") == winner
 
 
-def test_what_is_kept_by_content_is_not_written_twice(opened: Opened) -> None:
-    store = opened()
-    store.keep("blobs/x", b"first")
-    store.keep("blobs/x", b"never")
-    assert opened().read("blobs/x") == b"first"
-
-
 def test_names_are_those_directly_in_the_folder(opened: Opened) -> None:
     store = opened()
     for path in ("a/2", "a/1", "a/sub/deep/file", "ab/other", "a/.x.part"):

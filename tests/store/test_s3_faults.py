@@ -16,7 +16,6 @@ CALLS = {
     "open": lambda store: store.open("a"),
     "size": lambda store: store.size("a"),
     "write": lambda store: store.write("a", b"new"),
-    "keep": lambda store: store.keep("b", b"new"),
     "names": lambda store: store.names("folder"),
     "walk": lambda store: list(store.walk("folder")),
     "delete": lambda store: store.delete("b"),

@@ -292,16 +292,12 @@ def _listed_file(entry: os.DirEntry[str]) -> Listed:
 
 def _list_bucket(root: str) -> list[Listed]:
     listed: list[Listed] = []
-    for entry in list_bucket(root.rstrip("/")):
-        name = str(entry["name"]).rstrip("/").rsplit("/", 1)[-1]
-        if str(entry["name"]).strip("/") == root.removeprefix("s3://").strip("/"):
-            continue  # the prefix's own placeholder
-        if entry["type"] != "file":
-            listed.append(Listed(name, "folder", 0.0, 0, True))
+    for entry in list_bucket(root):
+        if entry.modified is None:
+            listed.append(Listed(entry.name, "folder", 0.0, 0, True))
             continue
-        modified = entry["LastModified"].timestamp()
-        mark = f"{entry['size']:x}.{entry['ETag']}.{modified:.0f}"
-        listed.append(Listed(name, mark, modified, int(entry["size"])))
+        modified = entry.modified.timestamp()
+        listed.append(Listed(entry.name, f"{entry.bytes:x}.{entry.etag}.{modified:.0f}", modified, entry.bytes))
     return listed
 
 

@@ -47,9 +47,6 @@ class Files(Protocol):
     def write(self, path: str, data: bytes, *, durable: bool, unchanging: bool = False) -> None:
         """See `Store.write`."""
 
-    def keep(self, path: str, data: bytes) -> None:
-        """See `Store.keep`."""
-
     def writing(self, path: str) -> AbstractContextManager[Path]:
         """See `Store.writing`."""
 

@@ -57,11 +57,6 @@ class LocalFiles:
         with self.writing(path) as temporary:
             temporary.write_bytes(data)
 
-    def keep(self, path: str, data: bytes) -> None:
-        """See `Store.keep`."""
-        if self.size(path) is None:
-            self.write(path, data, durable=True)
-
     def _write_quickly(self, path: str, data: bytes) -> None:
         """As `writing`, unflushed and in as few system calls as it takes: memos are many and small."""
         target = self._full(path)

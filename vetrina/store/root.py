@@ -87,10 +87,6 @@ class Store:
         """
         self._files.write(_inside(path), data, durable=durable, unchanging=unchanging)
 
-    def keep(self, path: str, data: bytes) -> None:
-        """Put `data` at `path`, which is named by its content, unless it is there already."""
-        self._files.keep(_inside(path), data)
-
     def write_json(self, path: str, value: Any, *, durable: bool = True) -> None:
         """Put `value` at `path` as JSON, atomically."""
         self.write(path, json.dumps(value, ensure_ascii=False, indent=1).encode(), durable=durable)

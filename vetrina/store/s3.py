@@ -44,6 +44,16 @@ class _Piece:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class S3Entry:
+    """An object directly under a prefix, or, with `modified` None, what S3 has for a folder."""
+
+    name: str
+    bytes: int
+    etag: str
+    modified: datetime | None
+
+
 class S3Files:
     """Objects whose keys begin with the root's prefix.
 
@@ -152,15 +162,6 @@ class S3Files:
         if unchanging:
             self._memory.keep(path, data)
 
-    def keep(self, path: str, data: bytes) -> None:
-        """See `Store.keep`; one request, where to look first would take two for everything new."""
-        try:
-            self._connection().ask("put_object", f"write {path}", Key=self._prefix + path, Body=data, IfNoneMatch="*")
-        except RequestFailed as failed:
-            if not failed.found.taken:
-                raise failed.error from None
-        self._memory.keep(path, data)
-
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[Path]:
         """See `Store.writing`."""
@@ -256,6 +257,19 @@ class S3Files:
             found += [key[len(self._prefix) + len(start) :].rstrip("/") for key in keys]
         return [name for name in found if name]  # a console's "folder" is an object with an empty name
 
+    def listing(self) -> Iterator[S3Entry]:
+        """What lies directly under the root's prefix; nothing when there is no such prefix. Its bucket must exist."""
+        for page in self._pages("", Delimiter="/"):
+            for entry in page.get("Contents", ()):
+                if name := entry["Key"][len(self._prefix) :]:  # a console's "folder" is an object with an empty name
+                    yield S3Entry(name, int(entry["Size"]), str(entry["ETag"]), entry["LastModified"])
+            for entry in page.get("CommonPrefixes", ()):
+                yield S3Entry(entry["Prefix"][len(self._prefix) :].rstrip("/"), 0, "", None)
+
+    def etag(self, path: str) -> str:
+        """What changes when the object does. Raises FileNotFoundError."""
+        return str(self._ask("head_object", "look for", path)["ETag"])
+
     def walk(self, folder: str) -> Iterator[FileInfo]:
         """See `Store.walk`."""
         for page in self._pages(f"{folder}/" if folder else ""):
@@ -334,19 +348,6 @@ class S3Files:
         modified: datetime = answer["LastModified"]
         now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
         return bytes(answer["Body"]), (now - modified).total_seconds()
-
-
-def copy_object(address: str, target: Path) -> None:
-    """Copy what is at ``s3://bucket/key`` into a local file.
-
-    Raises:
-        FileNotFoundError: there is no such object.
-        StoreError: the address is no object's, or the bucket cannot be used.
-    """
-    folder, _, name = address.rpartition("/")
-    if not name or folder in ("s3:/", "s3:"):
-        raise StoreError(f"{address} names no file; write s3://bucket/file")
-    S3Files(folder, FileCache()).download(name, target)
 
 
 def _nothing(first: int, last: int) -> bytes:
