@@ -127,10 +127,8 @@ def register_batch(
 
 def list_batches(store: Store) -> list[Batch]:
     """All batches by sequence."""
-    batches: list[Batch] = []
-    for name in store.names("sequence"):
-        batches.append(_read_record(store, f"sequence/{name}"))
-    return batches
+    paths = [f"sequence/{name}" for name in store.names("sequence")]
+    return list(store.map(lambda path: _read_record(store, path), paths))
 
 
 def find_batch(store: Store, key: str) -> Batch:

@@ -67,8 +67,9 @@ def catalogue_batch(store: Store, batch: Batch) -> CatalogReport:
     known = read_report(store, batch)
     if known is None:
         with store.exclusive("catalog"):
-            for earlier in list_batches(store):
-                if earlier.sequence <= batch.sequence and read_report(store, earlier) is None:
+            due = [earlier for earlier in list_batches(store) if earlier.sequence <= batch.sequence]
+            for earlier, report in zip(due, store.map(lambda earlier: read_report(store, earlier), due), strict=True):
+                if report is None:
                     _catalogue(store, earlier)
         known = read_report(store, batch)
         assert known is not None
