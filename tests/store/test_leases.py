@@ -115,7 +115,7 @@ def test_a_lease_that_cannot_be_given_back_does_not_undo_the_work(
 def test_a_lease_is_given_back_also_to_a_store_that_was_judged_down(s3: S3Server, impatient: Patience) -> None:
     store = Store("s3://shop/p")
     with pytest.raises(StoreUnavailable), store.exclusive("index"):
-        s3.fail(faults.answer(500, "InternalError"), part="/work")
+        s3.fail(faults.answer(500, "InternalError"), part="p/work")
         while True:
             try:
                 store.write("work", b"1")

@@ -99,9 +99,11 @@ def _is_free(files: LeaseFiles, path: str) -> bool:
         data, age = files.read_aged(path)
     except FileNotFoundError:
         return False  # taken by someone with a higher number, since it was listed
+    if age > LEASE:
+        return True
     try:
         record = json.loads(data)
-        return age > LEASE or not record["held"] or _has_died(record)
+        return not record["held"] or _has_died(record)
     except (ValueError, KeyError, TypeError):
         return False  # nobody writes such a thing; it expires like any other
 
