@@ -225,7 +225,6 @@ def _newest(batches: list[Batch], catalog: str) -> Batch | None:
 
 
 def list_batches(store: Store) -> list[Batch]:
-<<<<<<< HEAD
     """All batches by sequence.
 
     Records are only ever added, at the end: what was listed before is not read again, unless another store has
@@ -277,11 +276,6 @@ _TAKEN_OVER = "intake/taken_over"
 def is_worked(store: Store, batch: Batch) -> bool:
     """Whether a run has brought the batch to its embeddings, under whatever models."""
     return bool(store.names(batch.path("embeddings")))
-=======
-    """All batches by sequence."""
-    paths = [f"sequence/{name}" for name in store.names("sequence")]
-    return list(store.map(lambda path: _read_record(store, path), paths))
->>>>>>> s3
 
 
 def find_batch(store: Store, key: str) -> Batch:

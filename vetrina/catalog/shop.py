@@ -66,15 +66,7 @@ def catalogue_batch(store: Store, batch: Batch) -> CatalogReport:
     """
     known = read_report(store, batch)
     if known is None:
-<<<<<<< HEAD
         _catalogue_up_to(store, batch.sequence)
-=======
-        with store.exclusive("catalog"):
-            due = [earlier for earlier in list_batches(store) if earlier.sequence <= batch.sequence]
-            for earlier, report in zip(due, store.map(lambda earlier: read_report(store, earlier), due), strict=True):
-                if report is None:
-                    _catalogue(store, earlier)
->>>>>>> s3
         known = read_report(store, batch)
         assert known is not None
     if known.error is not None:
@@ -95,8 +87,9 @@ def shop_now(store: Store) -> dict[str, Holding]:
 
 def _catalogue_up_to(store: Store, sequence: int) -> None:
     with store.exclusive("catalog"):
-        for batch in list_batches(store):
-            if batch.sequence <= sequence and read_report(store, batch) is None:
+        due = [batch for batch in list_batches(store) if batch.sequence <= sequence]
+        for batch, report in zip(due, store.map(lambda batch: read_report(store, batch), due), strict=True):
+            if report is None:
                 _catalogue(store, batch)
 
 
