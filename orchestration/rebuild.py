@@ -75,7 +75,8 @@ def why_not_now(found: Situation) -> str | None:
     if found.lost > max(1, found.batches // _LOST_SHARE):
         return (
             f"{found.lost} of {found.batches} batches could not be worked with the models in use (sensor "
-            "model_change); the index in place goes on serving. To go on without them, materialize `similarity_index` by hand"
+            "model_change); the index in place goes on serving. To go on without them, materialize `similarity_index` "
+            "by hand"
         )
     if found.empty:
         return "No batch is finished with the models in use, so there is nothing to index"
