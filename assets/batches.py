@@ -37,9 +37,8 @@ class Made:
     verdicts: Sequence[Verdict] = ()
 
 
-Event = (
-    dg.MaterializeResult | dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.Output  # what a step may yield
-)
+Event = dg.MaterializeResult | dg.AssetMaterialization | dg.AssetCheckEvaluation | dg.Output
+"""What a step may yield."""
 
 
 def each_batch(

@@ -2,7 +2,8 @@
 
 Meanwhile the index in place goes on serving, and `orchestration.rebuild` waits. Batches are asked for in stretches,
 each one run: one process and one load of the models. A stretch that fails is asked for again in smaller ones, at
-last batch by batch, so that a batch that cannot be worked stands alone; after that it is left to a person.
+last batch by batch, so that a batch that cannot be worked stands alone; then it is left to a person, and tried again
+some hours later.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ MODELS_TAG = "vetrina/embeddings"
 _START, _END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 _PARTITION = "dagster/partition"
 _SIZES = (BATCHES_PER_RUN, 10, 1)
-"""Batches of a stretch by attempt; there are as many attempts."""
+"""Batches of a stretch by attempt. After the last a batch is given up for a while, then all begins again."""
 _FIRST_WAIT, _LONGEST_WAIT = 60.0, 3600.0  # seconds
+_GIVEN_UP_FOR = 6 * 3600.0  # seconds: a store that was away for an hour must not cost a shop its products
 _EVERY = 60  # seconds
 _ASSETS = [dg.AssetKey("crops"), dg.AssetKey("label_table"), dg.AssetKey("embeddings")]
 
@@ -53,6 +55,13 @@ class Backfill:
         """Whether the batch was tried often enough, alone at last."""
         return key not in self.active and self.attempts[key] >= len(_SIZES)
 
+    def due(self, key: str, now: float) -> bool:
+        """Whether it is time to try the batch (again)."""
+        attempts = self.attempts[key]
+        begun_again = attempts > 0 and attempts % len(_SIZES) == 0
+        pause = _GIVEN_UP_FOR if begun_again else back_off(attempts % len(_SIZES), _FIRST_WAIT, _LONGEST_WAIT)
+        return key not in self.active and now >= self.ended.get(key, 0.0) + pause
+
 
 def backfill_so_far(instance: DagsterInstance, fingerprint: str, now: float) -> Backfill:
     """Read the history of the runs that this module asked for."""
@@ -73,19 +82,13 @@ def backfill_so_far(instance: DagsterInstance, fingerprint: str, now: float) -> 
 
 def stretches(outdated: Sequence[str], so_far: Backfill, now: float) -> list[list[str]]:
     """The batches to work now: each list is consecutive in Dagster's order and has been tried equally often."""
-    due = {
-        key
-        for key in outdated
-        if key not in so_far.active
-        and so_far.attempts[key] < len(_SIZES)
-        and now >= so_far.ended.get(key, 0.0) + back_off(so_far.attempts[key], _FIRST_WAIT, _LONGEST_WAIT)
-    }
+    due = {key for key in outdated if so_far.due(key, now)}
     found: list[list[str]] = []
     last = ""
     for key in so_far.order:
         if key in due:
             attempts = so_far.attempts[key]
-            joins = bool(last) and so_far.attempts[last] == attempts and len(found[-1]) < _SIZES[attempts]
+            joins = bool(last) and so_far.attempts[last] == attempts and len(found[-1]) < _SIZES[attempts % len(_SIZES)]
             if joins:
                 found[-1].append(key)
             else:

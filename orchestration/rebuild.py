@@ -27,6 +27,7 @@ INDEX_TAG = "vetrina/index"
 """Run tag: `Wanted.digest` of what the run is to publish."""
 _FIRST_WAIT, _LONGEST_WAIT = 60.0, 3600.0  # seconds after a publication that failed
 _EVERY = 30  # seconds
+_LOST_SHARE = 10  # an index may do without one batch in ten, not without most of the shop
 _LOST_AFTER = 3600.0  # seconds; two builds of the same are safe, one that is awaited for ever is not
 
 
@@ -38,6 +39,7 @@ class Situation:
         why: why something is to be published; None when all is.
         empty: no batch has embeddings.
         outdated: batches still to be worked with the models in use.
+        lost: batches that could not be worked with them, of `batches` in all.
         publishing: publications queued or under way.
         busy: runs of batches queued or under way.
         waited: since the difference was first seen, or the last publication asked for.
@@ -49,6 +51,8 @@ class Situation:
     why: str | None
     empty: bool = False
     outdated: int = 0
+    lost: int = 0
+    batches: int = 0
     publishing: int = 0
     busy: int = 0
     waited: float = 0.0
@@ -67,6 +71,12 @@ def why_not_now(found: Situation) -> str | None:
         return (
             f"{counted(found.outdated, 'batch is', 'batches are')} still to be worked with the models in use (sensor "
             "model_change); the index in place goes on serving"
+        )
+    if found.lost > max(1, found.batches // _LOST_SHARE):
+        return (
+            f"{found.lost} of {found.batches} batches could not be worked with the models in use (sensor "
+            "model_change); the index in place goes on serving. To go on without them, materialize `similarity_index` "
+            "by hand"
         )
     if found.empty:
         return "No batch is finished with the models in use, so there is nothing to index"
@@ -119,6 +129,7 @@ def situation(
     """What there is to decide by, and how many publications of just this were asked for before."""
     if why is None:
         return Situation(None), 0
+    outdated, lost = _not_worked(instance, deployment, wanted, now)
     before = runs_of(instance, PUBLISH_JOB, now, {INDEX_TAG: wanted.digest}, lost_after=_LOST_AFTER)
     ended = [run for run in before if not run.active]
     busy = sum(under_way(runs_of(instance, job, now, active_only=True)) for job in (BATCH_JOB, ASSET_JOB))
@@ -126,7 +137,9 @@ def situation(
         Situation(
             why=why,
             empty=wanted.empty,
-            outdated=_to_be_worked(instance, deployment, wanted, now),
+            outdated=outdated,
+            lost=lost,
+            batches=len(wanted.sources),
             publishing=under_way(runs_of(instance, PUBLISH_JOB, now, active_only=True, lost_after=_LOST_AFTER)),
             busy=busy,
             waited=now - since,
@@ -138,13 +151,15 @@ def situation(
     )
 
 
-def _to_be_worked(instance: DagsterInstance, deployment: Deployment, wanted: Wanted, now: float) -> int:
+def _not_worked(instance: DagsterInstance, deployment: Deployment, wanted: Wanted, now: float) -> tuple[int, int]:
+    """How many batches are still to be worked with the models in use, and how many could not be."""
     fingerprint = wanted.fingerprints["embeddings"]
     outdated = outdated_batches(deployment.store, fingerprint, wanted.sources)
     if not outdated:
-        return 0
+        return 0, 0
     so_far = backfill_so_far(instance, fingerprint, now)
-    return sum(not so_far.given_up(batch.key) for batch in outdated)
+    lost = sum(so_far.given_up(batch.key) for batch in outdated)
+    return len(outdated) - lost, lost
 
 
 def _since(cursor: str | None, now: float) -> float:

@@ -228,6 +228,14 @@ def test_the_old_index_goes_on_while_batches_are_still_to_be_worked_with_other_m
     assert why_not_now(replace(switching, outdated=0)) is None
 
 
+def test_an_index_does_without_a_few_batches_but_not_without_most_of_the_shop() -> None:
+    few = Situation("the embeddings changed", lost=5, batches=50)
+    assert why_not_now(few) is None
+    assert "6 of 50 batches could not be worked" in str(why_not_now(replace(few, lost=6)))
+    assert why_not_now(replace(few, lost=1, batches=2)) is None
+    assert why_not_now(replace(few, lost=2, batches=3)) is not None
+
+
 def test_after_a_change_of_settings_the_index_waits_for_all_batches_but_not_for_one_that_cannot_be_worked(
     ticks: Ticks, shop: Shop, server: FaultServer
 ) -> None:
