@@ -6,10 +6,12 @@ its run comes with the next tick. A batch that `vetrina add` or `vetrina sync` r
 """
 
 import hashlib
+import time
 
 import dagster as dg
 
 from assets.partitions import catalog_batch
+from orchestration.failed_batches import due_again
 from orchestration.intake_jobs import AGAIN_IF_IT_DIES, LARGE_FILE_JOB, large_file_config
 from resources.configured import read_options_of
 from resources.storage import StoreResource
@@ -76,13 +78,16 @@ def registered_batches(job_name: str) -> dg.SensorDefinition:
         job_name=job_name,
         minimum_interval_seconds=_SECONDS_BETWEEN_TICKS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Launches one run for each batch that the watched folder or a sync has registered.",
+        description="Launches one run for each batch that the watched folder or a sync has registered, and another "
+        "one, later and later, for those whose run failed.",
     )
     def sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
         # The cursor only spares work: without it every batch is looked at anew, and its run key keeps it single.
         through = int(context.cursor or 0)
         try:
-            new, wanted = batches_to_launch(store.open(), through, _RUNS_OF_ONE_TICK)
+            kept = store.open()
+            new, wanted = batches_to_launch(kept, through, _RUNS_OF_ONE_TICK)
+            again = due_again(context.instance, kept, job_name, time.time())
         except VetrinaError as error:
             context.log.error(str(error))
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
@@ -91,8 +96,8 @@ def registered_batches(job_name: str) -> dg.SensorDefinition:
             nothing = f"{len(new)} new batches are worked already, or by a command"
         keys = list(dict.fromkeys(batch.key for batch in (*new, *wanted)))
         return dg.SensorResult(
-            run_requests=[_run_of(batch) for batch in wanted],
-            skip_reason=None if wanted else nothing,
+            run_requests=[*(_run_of(batch) for batch in wanted), *(_run_of(batch, failed) for batch, failed in again)],
+            skip_reason=None if wanted or again else nothing,
             cursor=str(new[-1].sequence if new else through),
             dynamic_partitions_requests=[catalog_batch.build_add_request(keys)] if keys else [],
         )
@@ -100,9 +105,11 @@ def registered_batches(job_name: str) -> dg.SensorDefinition:
     return sensor
 
 
-def _run_of(batch: Batch) -> dg.RunRequest:
+def _run_of(batch: Batch, failed: int = 0) -> dg.RunRequest:
+    """The run of a batch; one that failed before has another key, or it would be taken for the same."""
+    run_key = f"{batch.key}:{failed}" if failed else batch.key
     return dg.RunRequest(
-        partition_key=batch.key, run_key=batch.key, tags={SOURCE_TAG: batch.source[-250:], **AGAIN_IF_IT_DIES}
+        partition_key=batch.key, run_key=run_key, tags={SOURCE_TAG: batch.source[-250:], **AGAIN_IF_IT_DIES}
     )
 
 

@@ -82,6 +82,7 @@ def deployed(
     assert len(services) == 4
     services[0] += f" --requirepass {_PASSWORD}"
     (launch,) = (line for line in lines if line.startswith("dagster job launch"))
+    (once,) = (line for line in lines if line.startswith("dagster instance"))
     pictures = {f"/{name}.png": data for name, data in product_pictures.items()}
     with FaultServer(pictures) as server, opened_shop(folder) as shop, ExitStack() as stack:
         environment = pytest.MonkeyPatch()
@@ -89,6 +90,7 @@ def deployed(
         for name, value in {**settings, "VETRINA_CELERY_BROKER": broker, "PATH": path_with_tools()}.items():
             environment.setenv(name, value)
         environment.setenv("PYTHONPATH", str(REPOSITORY))
+        subprocess.run(shlex.split(once), check=True, capture_output=True, cwd=REPOSITORY)
         logs = {}
         for number, line in enumerate(services):
             logs[line] = folder / f"service-{number}.log"

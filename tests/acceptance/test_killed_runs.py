@@ -19,7 +19,7 @@ from support.fault_server import Fault, FaultServer, Handler
 from support.shops import Shop, opened_shop
 
 from orchestration.home import PID_TAG
-from vetrina.embedding.vectors import EmbeddingsReport, _Embedding
+from vetrina.embedding.vectors import remembered_vectors
 
 PRODUCTS = 30
 AT_ONCE = 2
@@ -177,10 +177,10 @@ def test_only_the_parent_is_killed_while_it_fetches(disturbed: Shop, undisturbed
 def _remembered_vectors(shop: Shop) -> int:
     """Vectors in whole memos; one memo holds those of all crops of its picture."""
     deployment = shop.deployment
-    work = _Embedding(deployment.store, deployment.extractor.open(), EmbeddingsReport())
+    extractor = deployment.extractor.open()
     kinds = f"vectors/{deployment.extractor.identity().fingerprint}"
     names = [name for part in deployment.store.names(kinds) for name in deployment.store.names(f"{kinds}/{part}")]
-    return sum(len(work._remembered(name)) for name in names)
+    return sum(len(remembered_vectors(deployment.store, extractor, name)) for name in names)
 
 
 @pytest.mark.parametrize("kind", ["detections", "vectors"])

@@ -271,9 +271,11 @@ def test_a_picture_that_failed_is_no_reason_to_wait(shop: Shop, server: FaultSer
 def test_a_catalog_that_broke_off_is_no_reason_to_wait(shop: Shop, server: FaultServer) -> None:
     take(shop, server, "spring", NAMES[:3])
     whole = "id,url\n" + "".join(f"{number},{random.Random(number).random()}.png\n" for number in range(20_000))
-    broken = shop.folder / "broken.csv.gz"
-    broken.write_bytes(gzip.compress(whole.encode())[:-20_000])
-    batch = shop.register(str(broken))
+    catalog = shop.folder / "broken.csv.gz"
+    catalog.write_bytes(gzip.compress(whole.encode()))
+    batch = shop.register(str(catalog))
+    (copy,) = shop.deployment.store.names(batch.path("source"))
+    shop.deployment.store.write(batch.path(f"source/{copy}"), catalog.read_bytes()[:-20_000])
     with pytest.raises(RunFailed):
         shop.work(batch)
     assert swept(shop).left == []

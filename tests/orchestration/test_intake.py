@@ -1,9 +1,11 @@
 """Sensors, schedule and jobs of intake: what a tick says and asks for, and that files become runs by themselves."""
 
 import gzip
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -13,6 +15,7 @@ from support.shops import Shop, rows_of
 from assets.partitions import catalog_batch
 from orchestration.answers import shop_status
 from orchestration.definitions import BATCH_JOB, build_defs
+from orchestration.failed_batches import MOST_TRIES
 from orchestration.home import make_home
 from orchestration.intake_jobs import LARGE_FILE_JOB, SYNC_JOB
 from vetrina.catalog.batches import list_batches
@@ -326,3 +329,47 @@ def _export(shop: Shop, server: FaultServer, names: list[str]) -> bytes:
     assert server.pictures is not None
     server.pictures["/shop.csv"] = export
     return export
+
+
+def _failed_run(instance: dg.DagsterInstance, key: str) -> None:
+    run = instance.create_run_for_job(
+        build_defs().resolve_job_def(BATCH_JOB),
+        tags={"dagster/partition": key},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    instance.report_run_failed(run)
+
+
+def test_a_batch_whose_run_failed_gets_another_one_later_and_not_for_ever(
+    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.catalog("in/spring", rows_of(server, ["oak-chair"]))
+    ticker.tick("watched_folder")
+    (batch,) = list_batches(shop.deployment.store)
+    ((first,), _) = ticker.tick("registered_batches")
+    assert first.run_key == batch.key
+
+    clock = time.time()
+    monkeypatch.setattr("orchestration.sensors.time", SimpleNamespace(time=lambda: clock))
+    keys = []
+    for _ in range(MOST_TRIES + 2):
+        _failed_run(ticker.instance, batch.key)
+        clock += 50  # less than the first pause
+        assert ticker.tick("registered_batches")[0] == []
+        clock += 2 * 3600
+        keys += [request.run_key for request in ticker.tick("registered_batches")[0]]
+    assert keys == [f"{batch.key}:{number}" for number in range(1, MOST_TRIES)]
+
+
+def test_a_batch_that_was_worked_after_its_failure_is_left_alone(
+    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.catalog("in/spring", rows_of(server, ["oak-chair"]))
+    ticker.tick("watched_folder")
+    (batch,) = list_batches(shop.deployment.store)
+    ticker.tick("registered_batches")
+    _failed_run(ticker.instance, batch.key)
+    shop.work(batch)
+    later = time.time() + 7200
+    monkeypatch.setattr("orchestration.sensors.time", SimpleNamespace(time=lambda: later))
+    assert ticker.tick("registered_batches")[0] == []

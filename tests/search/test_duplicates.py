@@ -193,9 +193,11 @@ def test_a_thousand_products_with_one_picture_need_no_million_pairs(monkeypatch:
 
 @pytest.mark.parametrize("kind", ["folder", "object store"])
 def test_prints_are_remembered_and_unreadable_pictures_are_named(
-    tmp_path: Path, product_pictures: dict[str, bytes], kind: str
+    tmp_path: Path, product_pictures: dict[str, bytes], kind: str, request: pytest.FixtureRequest
 ) -> None:
-    store = Store(tmp_path if kind == "folder" else f"memory://{tmp_path.name}")
+    if kind == "object store":
+        request.getfixturevalue("s3")
+    store = Store(tmp_path if kind == "folder" else "s3://shop/prints")
     assert store.is_local == (kind == "folder")
     good = hashlib.sha256(product_pictures["box"]).hexdigest()
     bad, gone = "ab" * 32, "cd" * 32

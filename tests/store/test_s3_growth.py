@@ -25,7 +25,7 @@ def test_another_batch_costs_no_more_requests_than_the_one_before(
     assert costs[-1] <= costs[1] + 1
     assert len(shop_after(store, 12)) == 12
     # A process that knows nothing yet reads each record once.
-    monkeypatch.setattr(batches_module, "_RECORDS", {})
+    monkeypatch.setattr(batches_module, "_LISTED", {})
     before = s3.count("GET", "/sequence/0")
     assert len(list_batches(store)) == len(list_batches(store)) == 12
     assert s3.count("GET", "/sequence/0") - before == 12

@@ -1,34 +1,18 @@
 """A stamp changes when its file is replaced, and not otherwise, on a disk and on an S3 server."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import s3fs
-from moto.server import ThreadedMotoServer
 
 from vetrina.store import Store
 
 
 @pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "folder":
-        yield Store(tmp_path)
-        return
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("shop")
-        yield Store("s3://shop/store")
-        s3fs.S3FileSystem.clear_instance_cache()
-    finally:
-        server.stop()
+        return Store(tmp_path)
+    request.getfixturevalue("s3")
+    return Store("s3://shop/store")
 
 
 def test_a_stamp_changes_with_the_content_and_only_then(store: Store) -> None:

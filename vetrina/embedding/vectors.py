@@ -113,14 +113,28 @@ def embed_crops(
     return report
 
 
+def remembered_vectors(store: Store, extractor: Extractor, sha256: str) -> dict[str, np.ndarray]:
+    """The vectors of a picture's crops that this extractor made before, float32 [dims] by crop id."""
+    memo = read_memo(store, _memos(extractor), sha256) or b""
+    entries = np.frombuffer(memo, _entry(extractor))
+    return {entry["crop"].tobytes().hex(): entry["vector"] for entry in entries}
+
+
+def _memos(extractor: Extractor) -> str:
+    return f"vectors/{extractor.fingerprint}"
+
+
+def _entry(extractor: Extractor) -> np.dtype[Any]:
+    """What a memo holds for each crop: the crop id's bytes and the vector."""
+    return np.dtype([("crop", np.uint8, 16), ("vector", np.float32, extractor.dims)])
+
+
 class _Embedding:
     """Embeds the crops of one picture after the other, or remembers; thread-safe."""
 
     def __init__(self, store: Store, extractor: Extractor, report: EmbeddingsReport, behind: Behind) -> None:
         self._store = store
         self._extractor = extractor
-        self._memos = f"vectors/{extractor.fingerprint}"
-        self._entry = np.dtype([("crop", np.uint8, 16), ("vector", np.float32, extractor.dims)])
         self._report = report
         self._behind = behind
         self._counting = threading.Lock()
@@ -132,7 +146,9 @@ class _Embedding:
             sha256: list(crops)
             for sha256, crops in groupby(sorted(rows, key=lambda row: row["sha256"]), key=lambda row: row["sha256"])
         }
-        remembered = self._store.map(self._remembered, by_picture)
+        remembered = self._store.map(
+            lambda sha256: remembered_vectors(self._store, self._extractor, sha256), by_picture
+        )
         for (sha256, crops), vectors in zip(by_picture.items(), remembered, strict=True):
             prepared = _Prepared(sha256, vectors)
             for row in crops:
@@ -149,18 +165,12 @@ class _Embedding:
             prepared.decoded = decoded
             yield prepared
 
-    def _remembered(self, sha256: str) -> dict[str, np.ndarray]:
-        """The vectors of the picture's crops that were made before, by crop id."""
-        memo = read_memo(self._store, self._memos, sha256) or b""
-        entries = np.frombuffer(memo, self._entry)
-        return {entry["crop"].tobytes().hex(): entry["vector"] for entry in entries}
-
     def _remember(self, sha256: str, vectors: dict[str, np.ndarray]) -> None:
         """Write the picture's memo; of two writers at the same time one may be forgotten, and is made again."""
-        entries = np.empty(len(vectors), self._entry)
+        entries = np.empty(len(vectors), _entry(self._extractor))
         entries["crop"] = [np.frombuffer(bytes.fromhex(crop), np.uint8) for crop in vectors]
         entries["vector"] = list(vectors.values())
-        write_memo(self._store, self._memos, sha256, entries.tobytes())
+        write_memo(self._store, _memos(self._extractor), sha256, entries.tobytes())
 
     def _loader(self, sha256: str) -> Callable[[], bytes]:
         return lambda: self._store.read(blob_path(sha256), unchanging=True)
