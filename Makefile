@@ -42,8 +42,7 @@ test: models lint
 	$(BIN)/pytest
 
 ui: models
-	@mkdir -p $(DAGSTER_HOME)
-	@test -e $(DAGSTER_HOME)/dagster.yaml || ln -s $(CURDIR)/dagster.yaml $(DAGSTER_HOME)/dagster.yaml
+	@DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/python -m orchestration.home
 	DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/dagster dev --workspace workspace.yaml
 
 lock: # UPGRADE=--upgrade takes newer versions

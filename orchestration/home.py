@@ -46,6 +46,22 @@ def end_dead_runs(instance: dg.DagsterInstance) -> None:
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
+def end_runs_before_boot(instance: dg.DagsterInstance) -> None:
+    """Mark runs as failed that began before this machine last started: nobody else tells Dagster of a power failure.
+
+    For an instance whose runs all live on this machine (`make ui`). Runs that ask to be started anew are.
+    """
+    booted = _booted_at()
+    lost = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+    )
+    for record in instance.get_run_records(lost):
+        run = record.dagster_run
+        if (record.start_time or record.update_timestamp.timestamp()) < booted:
+            instance.report_run_failed(run, "The machine was started anew while this ran.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
 def process_is_gone(name: str) -> bool:
     """Whether a process of this machine, since it was last started, has ended; of others nothing is known."""
     return name.startswith(_boot()) and _name_of(int(name.split(":")[1])) != name
@@ -55,9 +71,19 @@ def _boot() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
+def _booted_at() -> float:
+    """When this machine was started: seconds since 1970."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("btime")))
+
+
 def _name_of(pid: int) -> str | None:
     try:
         started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except FileNotFoundError:
         return None
     return f"{_boot()}:{pid}:{started}"
+
+
+if __name__ == "__main__":  # before `make ui` starts the daemon
+    end_runs_before_boot(open_instance())

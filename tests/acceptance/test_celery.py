@@ -1,11 +1,13 @@
 """Runs on Celery: a real Redis, two workers and the daemon, started by the very commands of docs/operations.md."""
 
+import json
 import os
 import re
 import shlex
 import shutil
 import signal
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -45,12 +47,14 @@ class Deployed:
     def start(self, job: str, partition: str | None = None) -> str:
         """Launch a job as the document says; gives the run's id."""
         instance = dg.DagsterInstance.get()
-        before = {run.run_id for run in instance.get_runs()}
         line = self.launch.replace("publish", job)
-        tags = [] if partition is None else ["--tags", f'{{"dagster/partition": "{partition}"}}']
-        done = subprocess.run([*shlex.split(line), *tags], capture_output=True, text=True, timeout=120, cwd=REPOSITORY)
+        mark = {"test": uuid.uuid4().hex}  # the daemon's sensors launch runs, too
+        tags = json.dumps(mark if partition is None else {**mark, "dagster/partition": partition})
+        done = subprocess.run(
+            [*shlex.split(line), "--tags", tags], capture_output=True, text=True, timeout=120, cwd=REPOSITORY
+        )
         assert done.returncode == 0, done.stderr
-        (found,) = [run for run in instance.get_runs() if run.run_id not in before]
+        (found,) = instance.get_runs(dg.RunsFilter(tags=mark))
         return found.run_id
 
     def wait(self, run_id: str) -> dg.DagsterRun:

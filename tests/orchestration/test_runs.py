@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from support.shops import Shop, rows_of
 
 from assets.partitions import catalog_batch
 from orchestration.definitions import build_defs
-from orchestration.home import PID_TAG, end_dead_runs, make_home, process_name
+from orchestration.home import PID_TAG, end_dead_runs, end_runs_before_boot, make_home, process_name
 from orchestration.jobs import BATCH_JOB
 
 
@@ -93,6 +94,19 @@ def test_runs_of_another_boot_are_ended_whatever_has_their_number_now(instance: 
     ended = instance.get_run_by_id(dead.run_id)
     assert ended is not None
     assert ended.status == dg.DagsterRunStatus.FAILURE
+
+
+def test_runs_that_a_power_failure_ended_are_told_so_and_younger_ones_go_on(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = _started_run(instance, None)
+    time.sleep(1.1)  # Dagster's clock counts seconds
+    young = _started_run(instance, None)
+    (record,) = instance.get_run_records(dg.RunsFilter(run_ids=[young.run_id]))
+    monkeypatch.setattr("orchestration.home._booted_at", lambda: record.update_timestamp.timestamp())
+    end_runs_before_boot(instance)
+    states = {run.run_id: run.status for run in instance.get_runs()}
+    assert states == {old.run_id: dg.DagsterRunStatus.FAILURE, young.run_id: dg.DagsterRunStatus.STARTED}
 
 
 @pytest.mark.parametrize("tag", [process_name(), None], ids=["of a living process", "started from the UI"])
