@@ -133,6 +133,14 @@ def test_alpha_is_laid_over_white(kind: str, rgba: tuple[int, ...], shown: tuple
     assert only(encoded(Image.new("RGBA", (40, 30), rgba), kind, **options)) == shown
 
 
+def test_every_value_under_every_alpha_is_rounded_to_the_nearest() -> None:
+    value, alpha = np.meshgrid(np.arange(256), np.arange(256))
+    rgba = np.stack([value, value, value, alpha], axis=-1).astype(np.uint8)
+    expected = (value * alpha + (255 - alpha) * 255 + 127) // 255
+    found = decode_picture(encoded(Image.fromarray(rgba, "RGBA"), "PNG")).pixels
+    assert np.array_equal(found, np.repeat(expected[..., None], 3, axis=2))
+
+
 def test_grey_with_alpha_is_laid_over_white() -> None:
     assert only(encoded(Image.new("LA", (20, 20), (0, 51)), "PNG")) == (204, 204, 204)
 

@@ -263,10 +263,17 @@ def _over_white(rgba: np.ndarray) -> np.ndarray:
     alpha = rgba[..., 3:]
     if alpha.min(initial=255) == 255:
         return rgba[..., :3]
-    wide = rgba[..., :3].astype(np.uint16) * alpha
-    wide += (255 - alpha.astype(np.uint16)) * np.uint16(255) + np.uint16(127)  # at most 65 152: no overflow
-    wide //= np.uint16(255)
-    return wide.astype(np.uint8)
+    opacity = rgba[..., 3].astype(np.uint16)
+    white = (255 - opacity) * np.uint16(255) + np.uint16(127)
+    flat = np.empty((*opacity.shape, 3), np.uint8)
+    for channel in range(3):  # numpy is three times slower over a last axis of three
+        wide = rgba[..., channel] * opacity
+        wide += white
+        # x // 255 for every x that occurs (at most 65 152), without a division.
+        wide += (wide >> np.uint16(8)) + np.uint16(1)
+        wide >>= np.uint16(8)
+        flat[..., channel] = wide
+    return flat
 
 
 def _flat_wide(image: Image.Image) -> np.ndarray:
