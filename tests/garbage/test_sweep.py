@@ -10,6 +10,8 @@ import pytest
 from support.fault_server import FaultServer, status
 from support.shops import NOTHING, Shop, cost, rows_of
 
+from orchestration import printing
+from orchestration.quality import duplicates_in_shop
 from orchestration.runs import RunFailed
 from orchestration.upkeep import collect_garbage, roll_back
 from vetrina.catalog.batches import list_batches
@@ -123,6 +125,16 @@ def test_nothing_that_is_younger_than_the_grace_period_goes(shop: Shop, server: 
     stored = files(shop)
     assert swept(shop, days=0.5).kinds == {}
     assert files(shop) == stored
+
+
+def test_the_prints_of_pictures_that_no_product_shows_go(shop: Shop, server: FaultServer) -> None:
+    take(shop, server, "spring", NAMES[:4])
+    duplicates_in_shop(shop.deployment, progress=printing.Steps(quiet=True))
+    assert len(files(shop, "prints")) == 4
+    gone = sha_of(shop, NAMES[0])
+    take(shop, server, "spring", NAMES[1:5])
+    assert swept(shop).kinds["prints"].files == 1
+    assert not any(path.endswith(gone) for path in files(shop, "prints"))
 
 
 def test_while_a_batch_waits_its_pictures_are_not_judged(shop: Shop, server: FaultServer) -> None:

@@ -151,7 +151,7 @@ class _Sweep:
     def _shards(self) -> Iterator[str]:
         for kind in ("blobs", "crops", "fetches"):
             yield from (f"{kind}/{shard}" for shard in self._store.names(kind))
-        for kind in ("detections", "vectors"):
+        for kind in ("detections", "vectors", "prints"):
             for fingerprint in self._store.names(kind):
                 folder = f"{kind}/{fingerprint}"
                 yield from (f"{folder}/{shard}" for shard in self._store.names(folder))

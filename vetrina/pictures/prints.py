@@ -19,7 +19,6 @@ import numpy as np
 
 from vetrina.errors import PictureError
 from vetrina.memos import read_memo, write_memo
-from vetrina.parallel import ordered_map
 from vetrina.pictures.collecting import Progress
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.store import Store, blob_path
@@ -31,7 +30,6 @@ _FINE, _SOFT = 64, 2.0  # pixels on each side before softening, and its standard
 _HASH_BYTES = 8
 _BYTES = _HASH_BYTES + GRID * GRID * 3
 _MEMOS = "prints/2"  # another way to make prints is another number
-_READERS = 16
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -88,9 +86,8 @@ def prints_of(
             prints.known[place], prints.hashes[place], prints.cells[place] = True, code, cells
 
     missing = []
-    # A local file is there at once; an object store answers late, but many at a time.
-    readers = 1 if store.is_local else _READERS
-    for sha256, memo in ordered_map(lambda sha256: (sha256, read_memo(store, _MEMOS, sha256)), places, readers):
+    memos = store.map(lambda sha256: read_memo(store, _MEMOS, sha256), places)
+    for sha256, memo in zip(places, memos, strict=True):
         if memo is None or len(memo) != _BYTES:
             missing.append(sha256)
         else:
