@@ -186,8 +186,8 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """How good are the answers?"""
-    from orchestration import quality_printing
-    from orchestration.quality import evaluate_shop
+    from orchestration import evaluation_printing
+    from orchestration.evaluation import evaluate_shop
     from vetrina.evaluation.evaluation import Plan
 
     values = evaluate_shop(
@@ -200,16 +200,16 @@ def evaluate(
         report=report,
         progress=_progress(as_json),
     )
-    _print(values, as_json, quality_printing.evaluation)
+    _print(values, as_json, evaluation_printing.evaluation)
 
 
 @app.command()
 def duplicates(as_json: Json = False) -> None:
     """Which products show the same picture?"""
-    from orchestration import quality_printing
-    from orchestration.quality import duplicates_in_shop
+    from orchestration import evaluation_printing
+    from orchestration.evaluation import duplicates_in_shop
 
-    _print(duplicates_in_shop(_deployment(), progress=_progress(as_json)), as_json, quality_printing.duplicates)
+    _print(duplicates_in_shop(_deployment(), progress=_progress(as_json)), as_json, evaluation_printing.duplicates)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from support.fault_server import FaultServer, status
 from support.shops import NOTHING, Shop, cost, rows_of
 
 from orchestration import printing
-from orchestration.quality import duplicates_in_shop
+from orchestration.evaluation import duplicates_in_shop
 from orchestration.runs import RunFailed
 from orchestration.upkeep import collect_garbage, roll_back
 from vetrina.catalog.batches import list_batches

@@ -15,7 +15,7 @@ from support.hostile import jpeg
 from support.shops import Shop, rows_of
 
 from orchestration import printing
-from orchestration.quality import duplicates_in_shop
+from orchestration.evaluation import duplicates_in_shop
 from vetrina.pictures.decoding import decode_picture
 from vetrina.pictures.prints import Prints, cell_differences, differing_bits, print_of, prints_of
 from vetrina.search import duplicates

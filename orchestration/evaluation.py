@@ -1,4 +1,4 @@
-"""Quality for the command line: evaluations and near-duplicates of the shop, as plain values."""
+"""Evaluations and near-duplicates of the shop for the command line, as plain values."""
 
 from __future__ import annotations
 
