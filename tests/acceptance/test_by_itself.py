@@ -79,6 +79,7 @@ def _indexed(shop: Shop) -> set[str]:
 
 
 def _runs(shop: Shop) -> list[tuple[str, str]]:
+    """Job and status of every run."""
     runs = dg.DagsterInstance.get().get_runs()
     return [(run.job_name, run.status.value) for run in runs]
 
@@ -93,6 +94,8 @@ def test_files_that_arrive_become_batches_runs_and_an_index_by_themselves(shop: 
         _drop(watched, "kitchen", ["coffee-cup", "beer-glass"])
         both = first | {"coffee-cup", "beer-glass"}
         _await("The index of the later file", lambda: _indexed(shop) == both, shop)
+        # The index is there before its run has ended, and who kills the daemon kills its runs.
+        _await("The end of the runs", lambda: all(status == "SUCCESS" for _, status in _runs(shop)), shop)
     # A daemon that was killed and comes back finds nothing left to do.
     before = Counter(job for job, _ in _runs(shop))
     with _daemon(shop):
