@@ -1,29 +1,17 @@
 """Tables appear whole or not at all."""
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.disk import disk_with_room_for
 
 from vetrina.errors import StoreError
 from vetrina.store import Store
 from vetrina.tables import TableWriter, read_rows, table_schema
 
 SCHEMA = table_schema(("vector", pa.binary(), False))
-
-
-@contextmanager
-def _disk_with_room_for(count: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (count, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_fills_leaves_the_former_table_and_no_part_of_the_new_one(tmp_path: Path) -> None:
@@ -33,7 +21,7 @@ def test_a_disk_that_fills_leaves_the_former_table_and_no_part_of_the_new_one(tm
     noise = np.random.default_rng(1).bytes(1 << 20)
     with (
         pytest.raises(StoreError, match=r"t\.parquet cannot be written"),
-        _disk_with_room_for(1 << 19),
+        disk_with_room_for(1 << 19),
         TableWriter(store, "t.parquet", SCHEMA) as writer,
     ):
         for _ in range(8):

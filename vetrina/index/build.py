@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -150,6 +151,9 @@ def _write_vectors(
     row_of = np.empty(len(order), np.int64)
     row_of[order] = np.arange(len(order))
     out = np.lib.format.open_memmap(file, "w+", np.float32, (len(order), width))
+    with file.open("r+b") as handle:
+        # A full disk is an error here, and a killed process once the pages are written.
+        os.posix_fallocate(handle.fileno(), 0, file.stat().st_size)
     done = 0
     for block in read_blocks(items(), raw_dims):
         end = done + len(block.hashes)

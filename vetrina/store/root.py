@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -14,6 +16,8 @@ from vetrina.parallel import Behind, ordered_map
 from vetrina.store.cache import FileCache
 from vetrina.store.files import FileInfo, Files
 from vetrina.store.local import LocalFiles
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -143,9 +147,23 @@ class Store:
         """
         return self._files.local_file(_inside(path), sha256)
 
-    def scratch(self) -> AbstractContextManager[Path]:
-        """A local folder for work in progress, gone when the block ends; on the store's own disk if it has one."""
-        return self._files.scratch()
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A local folder for work in progress, gone when the block ends; on the store's own disk if it has one.
+
+        Raises:
+            StoreError: what is done in the block needs more room than there is.
+        """
+        try:
+            with self._files.scratch() as folder:
+                yield folder
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            raise StoreError(
+                f"There is no room for work in progress ({self.root}): {os.strerror(error.errno)}; free some, then "
+                "run the same again"
+            ) from error
 
     def exclusive(self, name: str, on_wait: Callable[[], None] | None = None) -> AbstractContextManager[None]:
         """One process at a time works on `name`; others wait. The lock goes with its process, however it ends.
