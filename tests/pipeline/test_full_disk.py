@@ -17,7 +17,7 @@ def test_an_index_that_finds_no_room_leaves_the_former_one_and_no_scratch(shop: 
     former = current(store)
     shop.work(shop.register(shop.catalog("summer", rows_of(server, ["box", "bootie", "slippers", "umbrella"]))))
     wanted = shop.deployment.wanted()
-    with pytest.raises(StoreError, match="no room for work in progress.*free some"), disk_with_room_for(20_000):
+    with pytest.raises(StoreError, match=r"no room for work in progress.*free some"), disk_with_room_for(20_000):
         publish_index(store, wanted.fingerprints["embeddings"], wanted.settings, wanted.fingerprints)
     assert current(store) == former
     assert store.names("scratch") == []
