@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from index_samples import shop, unit
 
+from vetrina.errors import StoreError
 from vetrina.index import tuning
 from vetrina.index.annoy_file import AnnoyFile, build_file
 from vetrina.index.settings import IndexSettings
@@ -119,3 +121,16 @@ def test_recall_is_given_for_every_label_however_few_its_items(tmp_path: Path) -
     tuned = tune(clustered(900, 6), labels, tmp_path / "x.ann", IndexSettings())
     assert [(entry["label"], entry["queries"]) for entry in tuned.by_label] == [(0, 20), (2, 20), (1, 1)]
     assert all(0.0 <= entry["recall"] <= 1.0 for entry in tuned.by_label)
+
+
+def test_an_index_that_the_disk_cannot_hold_is_refused_before_it_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = np.eye(8, dtype=np.float32)
+    build_file(vectors, tmp_path / "fits", trees=4, seed=1)
+    size = (tmp_path / "fits").stat().st_size
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=size // 4))
+    with pytest.raises(StoreError, match="MB free; free some room"):
+        build_file(vectors, tmp_path / "too large", trees=4, seed=1)
+    assert not (tmp_path / "too large").exists()

@@ -6,6 +6,7 @@ there, so it is checked here.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def build_file(vectors: np.ndarray, file: Path, *, trees: int, seed: int) -> Non
     Raises:
         StoreError: the disk refuses.
     """
+    _check_room(file, *vectors.shape, trees)
     index = annoy.AnnoyIndex(vectors.shape[1], "angular")
     index.set_seed(seed)
     try:
@@ -38,6 +40,20 @@ def build_file(vectors: np.ndarray, file: Path, *, trees: int, seed: int) -> Non
         raise StoreError(f"The Annoy file {file} cannot be written: {error}") from error
     finally:
         index.unload()
+
+
+def _check_room(file: Path, items: int, dims: int, trees: int) -> None:
+    """Refuse to begin what the disk cannot hold: Annoy writes through a map, and a full disk then kills the process.
+
+    The size is an estimate from how Annoy lays out its nodes; another process may still fill the disk meanwhile.
+    """
+    needed = int((12 + 4 * dims) * items * (1 + 3.5 * trees / (dims + 2)))
+    free = shutil.disk_usage(file.parent).free
+    if needed > free:
+        raise StoreError(
+            f"The index takes about {needed / 1e6:,.0f} MB while it is built, and {file.parent} has "
+            f"{free / 1e6:,.0f} MB free; free some room, then run the same again"
+        )
 
 
 class AnnoyFile:
