@@ -27,7 +27,7 @@ def build_file(vectors: np.ndarray, file: Path, *, trees: int, seed: int) -> Non
     Raises:
         StoreError: the disk refuses.
     """
-    _check_room(file, *vectors.shape, trees)
+    _check_room(file, len(vectors), vectors.shape[1], trees)
     index = annoy.AnnoyIndex(vectors.shape[1], "angular")
     index.set_seed(seed)
     try:
