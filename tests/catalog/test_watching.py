@@ -3,7 +3,10 @@
 import gzip
 import os
 import random
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,6 +20,7 @@ from vetrina.errors import CatalogError, StoreError
 from vetrina.store import Store
 
 ROWS = b"id,image_url\n1,https://pics.example/1.jpg\n2,https://pics.example/2.jpg\n"
+_NOBODY = 65534
 OTHER = b"id,image_url\n1,https://pics.example/other.jpg\n"
 
 
@@ -277,15 +281,31 @@ def test_a_folder_named_like_a_catalog_is_set_aside(folder: Folder) -> None:
     assert "folder" in folder.aside["spring.csv"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_set_aside_until_it_may(folder: Folder) -> None:
-    file = folder.put("spring.csv", ROWS)
-    file.chmod(0)
-    folder.settled()
-    assert "permissions" in folder.aside["spring.csv"]
-    file.chmod(0o644)
-    folder.settled()
-    assert (folder.aside, len(folder.batches)) == ({}, 1)
+@contextmanager
+def _as_nobody() -> Iterator[Path]:
+    """An ordinary user, since root may read everything, and a folder of theirs."""
+    with tempfile.TemporaryDirectory() as home:
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.chown(home, _NOBODY, -1)
+            os.seteuid(_NOBODY)
+        try:
+            yield Path(home)
+        finally:
+            if is_root:
+                os.seteuid(0)
+
+
+def test_a_file_that_may_not_be_read_is_set_aside_until_it_may() -> None:
+    with _as_nobody() as home:
+        folder = Folder(home)
+        file = folder.put("spring.csv", ROWS)
+        file.chmod(0)
+        folder.settled()
+        assert "permissions" in folder.aside["spring.csv"]
+        file.chmod(0o644)
+        folder.settled()
+        assert (folder.aside, len(folder.batches)) == ({}, 1)
 
 
 @pytest.mark.parametrize("target", ["nowhere.dat", "spring.csv"], ids=["to nowhere", "to itself"])
