@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from vetrina.catalog import watching
-from vetrina.catalog.batches import ReadOptions, list_batches, register_batch
+from vetrina.catalog.batches import list_batches, register_batch
+from vetrina.catalog.source_files import ReadOptions
 from vetrina.catalog.watching import watch
 from vetrina.store import Store
 

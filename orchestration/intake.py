@@ -13,7 +13,8 @@ from orchestration.deployment import Deployment
 from orchestration.home import open_instance
 from orchestration.runs import RunFailed, RunReport, run_batch, run_publish
 from resources.configured import read_options_of, sync_order_of
-from vetrina.catalog.batches import Batch, content_of, list_batches, open_source, register_file
+from vetrina.catalog.batches import Batch, list_batches, register_file
+from vetrina.catalog.source_files import content_of, open_source
 from vetrina.catalog.syncing import check_snapshot, sync_catalog
 from vetrina.errors import CatalogError, NotFound
 from vetrina.states import FAILED

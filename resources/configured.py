@@ -5,9 +5,9 @@ from resources.models import DetectorResource, ExtractorResource
 from resources.pictures import DecoderResource, FetcherResource
 from resources.quality import QualityResource
 from resources.storage import StoreResource
-from vetrina.catalog.batches import ReadOptions
 from vetrina.catalog.columns import split_names
 from vetrina.catalog.downloading import DownloadLimits
+from vetrina.catalog.source_files import ReadOptions
 from vetrina.catalog.syncing import SyncOrder
 from vetrina.settings import Settings
 

@@ -1,18 +1,16 @@
 """Catalogs in buckets, against a real S3 server on loopback."""
 
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
-import botocore.session  # type: ignore[import-untyped]
 import pytest
-from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from support import fault_server as faults
 from support.fault_server import FaultServer
+from support.s3_server import S3Server
 
-from vetrina.catalog.batches import ReadOptions, list_batches
+from vetrina.catalog.batches import list_batches
 from vetrina.catalog.buckets import fetch
 from vetrina.catalog.problems import list_set_aside
+from vetrina.catalog.source_files import ReadOptions
 from vetrina.catalog.syncing import SyncOrder, sync_catalog
 from vetrina.catalog.watching import WatchReport, list_folder, watch
 from vetrina.errors import CatalogError, SourceUnreachable
@@ -22,11 +20,10 @@ ROWS = b"id,image_url\n1,https://pics.example/1.jpg\n2,pics/2.jpg\n"
 
 
 class Bucket:
-    """A bucket called `shop`."""
+    """The bucket `shop`, filled past the program under test."""
 
-    def __init__(self, endpoint: str) -> None:
-        self._client = botocore.session.get_session().create_client("s3", endpoint_url=endpoint)
-        self._client.create_bucket(Bucket="shop")
+    def __init__(self, server: S3Server) -> None:
+        self._client = server.client
 
     def put(self, key: str, content: bytes) -> None:
         self._client.put_object(Bucket="shop", Key=key, Body=content)
@@ -35,26 +32,9 @@ class Bucket:
         self._client.delete_object(Bucket="shop", Key=key)
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "very-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST"))
-    yield Bucket(endpoint)
+def bucket(s3: S3Server) -> Bucket:
+    return Bucket(s3)
 
 
 def _visit(store: Store, root: str, settle: float = 0) -> WatchReport:
@@ -118,7 +98,7 @@ def test_what_a_bucket_refuses_is_said_in_one_line_without_secrets_and_soon(
 ) -> None:
     with FaultServer() as server:
         server.fail("/shop", _answer(code, status))
-        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url(""))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.url(""))
         with pytest.raises(SourceUnreachable, match=says) as refused:
             list_folder("s3://shop/in")
         assert "\n" not in str(refused.value)
@@ -148,7 +128,7 @@ def test_a_file_that_cannot_be_fetched_now_is_tried_again_and_blocks_nobody(
         fetch(source, file)
 
     with monkeypatch.context() as patch:
-        patch.setattr("vetrina.catalog.batches.fetch", refuse)
+        patch.setattr("vetrina.catalog.source_files.fetch", refuse)
         report = _visit(store, "s3://shop/in")
         assert ([batch.catalog for batch in report.registered], report.waiting) == (["b"], 1)
         assert [problem.source for problem in list_set_aside(store)] == ["s3://shop/in/a.csv"]
@@ -167,7 +147,7 @@ def test_an_object_is_synced_and_fetched_only_when_it_changed(
     assert first is not None
     assert (first.catalog, first.mode, first.base) == ("all", "snapshot", "s3://shop/exports")
     with monkeypatch.context() as patch:
-        patch.delattr("vetrina.catalog.batches.fetch")  # it is not fetched
+        patch.delattr("vetrina.catalog.source_files.fetch")  # it is not fetched
         assert "has not changed" in sync_catalog(store, order).skipped
     bucket.put("exports/all.csv", ROWS + b"3,pics/3.jpg\n")
     changed = sync_catalog(store, order).difference

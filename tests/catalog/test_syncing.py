@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from support import fault_server as faults
 from support.fault_server import FaultServer
 
-from vetrina.catalog.batches import ReadOptions, list_batches, open_source, register_batch
+from vetrina.catalog.batches import list_batches, register_batch
 from vetrina.catalog.difference import Difference, RemovalsRefused, snapshot_difference
 from vetrina.catalog.downloading import DownloadLimits
 from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import catalogue_batch, shop_now
+from vetrina.catalog.source_files import ReadOptions, open_source
 from vetrina.catalog.syncing import SyncOrder, SyncResult, sync_catalog
 from vetrina.errors import CatalogError, SourceUnreachable
 from vetrina.store import Store

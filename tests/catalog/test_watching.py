@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vetrina.catalog.batches import Batch, ReadOptions, list_batches
+from vetrina.catalog.batches import Batch, list_batches
 from vetrina.catalog.problems import list_set_aside
+from vetrina.catalog.source_files import ReadOptions
 from vetrina.catalog.watching import Known, Listed, Look, WatchReport, list_folder, look, take_large, watch
 from vetrina.errors import CatalogError, StoreError
 from vetrina.store import Store

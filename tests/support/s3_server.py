@@ -29,20 +29,9 @@ import botocore.session
 import pytest
 from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 
-LONGEST_HOLD = 20.0
-"""Seconds after which a client that a test forgot is let go."""
+from support.fault_server import LONGEST_HOLD, Request
 
 Act = Callable[["_Handler"], None]
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request as it came; header names in lower case."""
-
-    method: str
-    path: str
-    query: str
-    headers: dict[str, str]
 
 
 @dataclass

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vetrina.catalog.batches import ReadOptions, SourceFile, list_batches
+from vetrina.catalog.batches import list_batches
 from vetrina.catalog.checking import whole_rows
 from vetrina.catalog.reading import CatalogRow
 from vetrina.catalog.shop import row_digest, shop_now
+from vetrina.catalog.source_files import ReadOptions, SourceFile
 from vetrina.errors import CatalogError
 from vetrina.store import Store
 

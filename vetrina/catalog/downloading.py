@@ -19,8 +19,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 import requests
 import urllib3.exceptions
 
-from vetrina.catalog.batches import SourceFile, open_source
 from vetrina.catalog.buckets import etag_of
+from vetrina.catalog.source_files import SourceFile, open_source
 from vetrina.errors import CatalogError, SourceUnreachable, StoreError
 from vetrina.pictures.addresses import GuardedAdapter, Trouble, Watch, redact, web_trouble
 from vetrina.pictures.fetching import PASSING, REDIRECTS, Validators, conditions, retry_after, validators_of

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from vetrina.catalog.batches import Batch, ReadOptions, check_name, content_of, list_batches, open_source, register_file
+from vetrina.catalog.batches import Batch, list_batches, register_file
 from vetrina.catalog.buckets import list_bucket
 from vetrina.catalog.checking import TooLong
 from vetrina.catalog.problems import mended, mended_but, set_aside
+from vetrina.catalog.source_files import ReadOptions, check_name, content_of, open_source
 from vetrina.errors import CatalogError, SourceUnreachable, StoreError
 from vetrina.store import Store
 
