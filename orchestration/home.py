@@ -1,23 +1,53 @@
 """Where Dagster keeps its history, and how what a killed run left behind is put right."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
 
+from vetrina.errors import VetrinaError
 from vetrina.settings import REPOSITORY
 
 PID_TAG = "vetrina/process"
 
 
+class HistoryUnusable(VetrinaError):
+    """Dagster's history cannot be read or written."""
+
+
+@contextmanager
+def history_in_words() -> Iterator[None]:
+    """Turns what goes wrong with Dagster's own database into one sentence."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        why = getattr(error, "orig", None) or type(error).__name__
+        home = os.environ.get("DAGSTER_HOME", "")
+        raise HistoryUnusable(
+            f"Dagster's history in {home} cannot be used: {why}; free some room, or let DAGSTER_HOME name another "
+            "folder. What was worked is kept in the store"
+        ) from error
+
+
 def open_instance() -> dg.DagsterInstance:
-    """The Dagster instance of DAGSTER_HOME; by default the folder .dagster in the repository."""
+    """The Dagster instance of DAGSTER_HOME; by default the folder .dagster in the repository.
+
+    Raises:
+        HistoryUnusable: the folder or the database in it cannot be used.
+    """
     home = Path(os.environ.get("DAGSTER_HOME") or REPOSITORY / ".dagster").absolute()
-    if not (home / "dagster.yaml").exists():
-        make_home(home)
     os.environ["DAGSTER_HOME"] = str(home)
-    instance = dg.DagsterInstance.get()
-    end_dead_runs(instance)
+    try:
+        if not (home / "dagster.yaml").exists():
+            make_home(home)
+    except OSError as error:
+        raise HistoryUnusable(f"DAGSTER_HOME, {home}, cannot be made: {error.strerror}; name another folder") from error
+    with history_in_words():
+        instance = dg.DagsterInstance.get()
+        end_dead_runs(instance)
     return instance
 
 

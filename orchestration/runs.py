@@ -12,7 +12,7 @@ from dagster import DagsterInstance
 
 from assets.partitions import catalog_batch
 from orchestration.definitions import build_defs
-from orchestration.home import PID_TAG, process_name
+from orchestration.home import PID_TAG, history_in_words, process_name
 from orchestration.jobs import BATCH_JOB, PUBLISH_JOB
 from vetrina.errors import VetrinaError
 
@@ -52,17 +52,18 @@ def run_publish(instance: DagsterInstance) -> RunReport:
 
 def _run(instance: DagsterInstance, job: str, config: dict[str, Any], partition_key: str | None = None) -> RunReport:
     began = time.monotonic()
-    result = (
-        build_defs()
-        .resolve_job_def(job)
-        .execute_in_process(
-            instance=instance,
-            run_config=config,
-            partition_key=partition_key,
-            tags={PID_TAG: process_name()},
-            raise_on_error=False,
+    with history_in_words():
+        result = (
+            build_defs()
+            .resolve_job_def(job)
+            .execute_in_process(
+                instance=instance,
+                run_config=config,
+                partition_key=partition_key,
+                tags={PID_TAG: process_name()},
+                raise_on_error=False,
+            )
         )
-    )
     if not result.success:
         raise RunFailed(_why(result))
     metadata = {

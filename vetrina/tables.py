@@ -90,21 +90,22 @@ class TableWriter:
         notes = {f"vetrina.{key}": json.dumps(value) for key, value in (metadata or {}).items()}
         self._schema = schema.with_metadata(notes) if notes else schema
         self._file = store.writing(path)
-        self._open = ExitStack()
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> TableWriter:
         # Vectors hardly repeat, hardly shrink and have no useful extremes; trying costs more than writing them.
         plain: Any = [field.name for field in self._schema if not pa.types.is_fixed_size_list(field.type)]
-        self._parquet = self._open.enter_context(
-            pq.ParquetWriter(
-                self._open.enter_context(self._file),
-                self._schema,
-                compression="zstd" if len(plain) == len(self._schema) else "none",
-                use_dictionary=plain,
-                write_statistics=plain,
+        with ExitStack() as opening:  # a disk that is full already refuses the first bytes
+            self._parquet = opening.enter_context(
+                pq.ParquetWriter(
+                    opening.enter_context(self._file),
+                    self._schema,
+                    compression="zstd" if len(plain) == len(self._schema) else "none",
+                    use_dictionary=plain,
+                    write_statistics=plain,
+                )
             )
-        )
+            self._open = opening.pop_all()
         return self
 
     def add(self, row: dict[str, Any]) -> None:

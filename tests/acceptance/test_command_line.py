@@ -14,6 +14,7 @@ from support.hostile import tiny_png
 from support.shops import Shop, opened_shop, rows_of
 
 from orchestration.answers import shop_status
+from orchestration.home import make_home
 from vetrina.index.versions import current
 
 VETRINA = str(Path(sys.executable).with_name("vetrina"))
@@ -243,3 +244,20 @@ def test_gc_tells_what_it_would_delete_and_then_deletes_it(stocked: Shop, copied
     assert f"{report['total']['files']} files" in done.stdout
     assert not leftover.exists()
     assert json.loads(run("similar", "oak-chair", "--json").stdout)["similar"]
+
+
+def test_a_history_that_cannot_be_written_is_said_in_one_line(
+    stocked: Shop, copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = stocked.catalog("spring", [{"id": "box", "url": "https://pics.invalid/box.png"}])
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "file" / "home"))
+    assert "DAGSTER_HOME" in refusal("add", catalog)
+    home = tmp_path / "home"
+    make_home(home)
+    (home / "schedules").mkdir()
+    (home / "schedules" / "schedules.db").write_bytes(b"no database at all, but long enough to be taken for one" * 100)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    line = refusal("add", catalog)
+    assert "history" in line
+    assert "file is not a database" in line

@@ -28,3 +28,14 @@ def test_a_disk_that_fills_leaves_the_former_table_and_no_part_of_the_new_one(tm
             writer.add({"vector": noise})
     assert [row["vector"] for row in read_rows(store, "t.parquet", SCHEMA)] == [b"former"]
     assert [file.name for file in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_a_disk_that_is_full_already_refuses_a_table_in_the_same_words(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with (
+        pytest.raises(StoreError, match=r"t\.parquet cannot be written"),
+        disk_with_room_for(0),
+        TableWriter(store, "t.parquet", SCHEMA),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -47,12 +47,13 @@ def _check_room(file: Path, items: int, dims: int, trees: int) -> None:
 
     The size is an estimate from how Annoy lays out its nodes; another process may still fill the disk meanwhile.
     """
-    needed = int((12 + 4 * dims) * items * (1 + 3.5 * trees / (dims + 2)))
+    nodes = items + trees * (3.5 * items / (dims + 2) + 2)  # each tree's root is there twice
+    needed = int((12 + 4 * dims) * nodes)
     free = shutil.disk_usage(file.parent).free
     if needed > free:
         raise StoreError(
-            f"The index takes about {needed / 1e6:,.0f} MB while it is built, and {file.parent} has "
-            f"{free / 1e6:,.0f} MB free; free some room, then run the same again"
+            f"The index takes about {needed / 1e6:,.1f} MB while it is built, and {file.parent} has "
+            f"{free / 1e6:,.1f} MB free; free some room, then run the same again"
         )
 
 
