@@ -180,3 +180,7 @@ def test_detecting_loads_no_tensorflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_classes_said_before_the_model_is_fetched_are_those_of_its_label_map(bundled_models: None) -> None:
+    assert models.SSD_LABELS.read().decode().splitlines()[1:] == list(ssd.IDENTITY.vocabulary)
