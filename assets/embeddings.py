@@ -54,7 +54,7 @@ def embeddings(
                 kept,
                 batch,
                 fingerprints["labels"],
-                extractor.open(),
+                extractor.open(kept),
                 decoders,
                 workers=decoder.workers,
                 progress=progress_of(context, "crops"),
@@ -63,7 +63,7 @@ def embeddings(
             metadata = {
                 **asdict(report),
                 "dagster/partition_row_count": report.crops,
-                "dims": extractor.open().dims,
+                "dims": extractor.open(kept).dims,
                 "extractor": extractor.handle,
                 "fingerprint": fingerprint,
                 "path": path,

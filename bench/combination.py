@@ -187,7 +187,7 @@ def main() -> None:
     if options.store:
         settings = replace(settings, store=options.store)
     deployment = Deployment(settings)
-    detector, extractor = deployment.detector.open(), deployment.extractor.open()
+    detector, extractor = deployment.detector.open(), deployment.extractor.open(deployment.store)
     models = Models(deployment.store, detector, deployment.detector.selection(), extractor)
     shop = load_shop(deployment.store, deployment.extractor.embeddings_fingerprint(deployment.detector))
     crops = int(shop.items.kind.sum())

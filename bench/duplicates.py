@@ -65,7 +65,7 @@ WAYS: dict[str, Way] = {
 def sample_shop(count: int) -> None:
     deployment = Deployment(Settings.from_environment())
     window = deployment.window()
-    extractor = deployment.extractor.open()
+    extractor = deployment.extractor.open(deployment.store)
     products = window.engine.everything()
     prints, _ = prints_of(window.store, products.sha256, workers=2)
     pairs = len(products.sha256) * (len(products.sha256) - 1) // 2

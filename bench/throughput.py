@@ -85,7 +85,7 @@ def pipeline(store: Store, batch: Batch, models: Models, decoders: DecoderPool, 
         store, batch, models.detector.open(), models.detector.selection(), decoders, workers=workers
     )
     fingerprint = models.detector.labels_fingerprint()
-    vectors = embed_crops(store, batch, fingerprint, models.extractor.open(), decoders, workers=workers)
+    vectors = embed_crops(store, batch, fingerprint, models.extractor.open(store), decoders, workers=workers)
     seconds = time.perf_counter() - began
     assert (labels.detected, vectors.reused) == (labels.pictures, 0)
     return seconds, labels.detected, vectors.embedded
@@ -98,7 +98,7 @@ def bare(models: Models, pictures: int, crops: int, workers: int) -> float:
     from vetrina.models import models_folder
 
     seconds = 0.0
-    extractor = models_folder() / f"extractors/{models.extractor.open().fingerprint}.tflite"
+    extractor = models_folder() / f"extractors/{models.extractor.identity().fingerprint}.tflite"
     for file, count in ((models_folder() / "detectors/openimages-ssd.tflite", pictures), (extractor, crops)):
         local = threading.local()
 
@@ -175,7 +175,7 @@ def main() -> None:
     def load(_: int) -> None:
         models.detector.open().detect(blank)
         together.wait()  # so that each thread has an interpreter of its own
-        models.extractor.open().embed([blank] * 20)
+        models.extractor.open(Store(options.folder)).embed([blank] * 20)
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(load, range(workers)))

@@ -244,7 +244,7 @@ def gc(
 @app.command()
 def models() -> None:
     """Get the bundled models ready (once, at installation)."""
-    from vetrina.models import fetch_bundled
+    from vetrina.models.bundled import fetch_bundled
 
     fetch_bundled(typer.echo)
 

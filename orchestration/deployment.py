@@ -39,7 +39,7 @@ class Deployment:
 
     def window(self) -> ShopWindow:
         """The shop window. Raises NotFound, IndexDamaged, ModelError."""
-        return ShopWindow(self.store, self.detector.open(), self.detector.selection(), self.extractor.open())
+        return ShopWindow(self.store, self.detector.open(), self.detector.selection(), self.extractor.open(self.store))
 
     @cached_property
     def index(self) -> IndexResource:

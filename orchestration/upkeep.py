@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from orchestration.deployment import Deployment
+from resources.models import model_fingerprints
 from vetrina.garbage.needed import Fingerprints
 from vetrina.garbage.sweep import sweep
 from vetrina.index.publishing import restore_table
@@ -25,14 +26,8 @@ def collect_garbage(
     deployment: Deployment, *, keep_versions: int, older_than_days: float, dry_run: bool
 ) -> dict[str, Any]:
     """Delete what the shop under these settings does not need. Raises SettingError."""
-    detector, extractor, settings = deployment.detector, deployment.extractor, deployment.settings
-    now = Fingerprints(
-        detector=detector.open().fingerprint,
-        labels=detector.labels_fingerprint(),
-        extractor=extractor.open().fingerprint,
-        embeddings=extractor.embeddings_fingerprint(detector),
-        neighbours=settings.neighbours,
-        same_class=settings.same_class,
-    )
+    settings = deployment.settings
+    models = model_fingerprints(deployment.detector, deployment.extractor)
+    now = Fingerprints(**models, neighbours=settings.neighbours, same_class=settings.same_class)
     grace = timedelta(days=older_than_days)
     return sweep(deployment.store, now, keep_versions=keep_versions, grace=grace, dry_run=dry_run).as_json()

@@ -1,6 +1,7 @@
 """The detector and the extractor, as Dagster resources. A model is loaded once in a process, when first used."""
 
-from functools import lru_cache
+from collections.abc import Callable
+from typing import TypeVar
 
 import dagster as dg
 from pydantic import Field
@@ -10,9 +11,22 @@ from vetrina.detection.crops import Selection
 from vetrina.detection.detector import Detector, DetectorIdentity, identify_detector, open_detector
 from vetrina.embedding.extractor import Extractor, ExtractorIdentity, identify_extractor, open_extractor
 from vetrina.embedding.vectors import embeddings_fingerprint
+from vetrina.store import Store
 
-_detector = lru_cache(maxsize=2)(open_detector)
-_extractor = lru_cache(maxsize=2)(open_extractor)
+Model = TypeVar("Model")
+_HELD = 2
+_detectors: dict[tuple[str, str], Detector] = {}
+_extractors: dict[tuple[str, str], Extractor] = {}
+
+
+def _held(models: dict[tuple[str, str], Model], key: tuple[str, str], opener: Callable[[], Model]) -> Model:
+    """The model that was opened before under this handle and fingerprint: what a path names may change tomorrow."""
+    if key not in models:
+        opened = opener()
+        while len(models) >= _HELD:
+            models.pop(next(iter(models)))
+        models[key] = opened
+    return models[key]
 
 
 class DetectorResource(dg.ConfigurableResource):
@@ -26,7 +40,7 @@ class DetectorResource(dg.ConfigurableResource):
 
     def open(self) -> Detector:
         """The detector. Raises ModelError."""
-        return _detector(self.handle)
+        return _held(_detectors, (self.handle, self.identity().fingerprint), lambda: open_detector(self.handle))
 
     def identity(self) -> DetectorIdentity:
         """The detector's name and classes; reads no weights. Raises ModelError for an unknown handle."""
@@ -60,9 +74,10 @@ class ExtractorResource(dg.ConfigurableResource):
 
     handle: str = Field(description="The model (VETRINA_EXTRACTOR).")
 
-    def open(self) -> Extractor:
-        """The extractor. Raises ModelError."""
-        return _extractor(self.handle)
+    def open(self, store: Store) -> Extractor:
+        """The extractor; a fine-tuned one comes out of the store. Raises ModelError."""
+        key = (self.handle, self.identity().fingerprint)
+        return _held(_extractors, key, lambda: open_extractor(self.handle, store))
 
     def identity(self) -> ExtractorIdentity:
         """The extractor's name; reads no weights. Raises ModelError for an unknown handle."""

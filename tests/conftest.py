@@ -22,7 +22,7 @@ def product_pictures() -> dict[str, bytes]:
 @pytest.fixture(scope="session")
 def bundled_models() -> None:
     """The bundled models are there; `make models` has brought them already."""
-    from vetrina.models import fetch_bundled
+    from vetrina.models.bundled import fetch_bundled
 
     fetch_bundled(lambda line: None)
 

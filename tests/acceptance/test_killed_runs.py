@@ -177,7 +177,7 @@ def test_only_the_parent_is_killed_while_it_fetches(disturbed: Shop, undisturbed
 def _remembered_vectors(shop: Shop) -> int:
     """Vectors in whole memos; one memo holds those of all crops of its picture."""
     deployment = shop.deployment
-    extractor = deployment.extractor.open()
+    extractor = deployment.extractor.open(deployment.store)
     kinds = f"vectors/{deployment.extractor.identity().fingerprint}"
     names = [name for part in deployment.store.names(kinds) for name in deployment.store.names(f"{kinds}/{part}")]
     return sum(len(remembered_vectors(deployment.store, extractor, name)) for name in names)

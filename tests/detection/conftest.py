@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from vetrina.detection.detector import Detector, open_detector
-from vetrina.models import fetch_detector
+from vetrina.models.bundled import fetch_detector
 
 PICTURES = Path(__file__).parent.parent / "data" / "pictures"
 

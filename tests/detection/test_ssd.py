@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina import models
 from vetrina.detection import ssd
 from vetrina.detection.boxes import iou
-from vetrina.detection.detector import Detections, Detector, detector_handles, open_detector
+from vetrina.detection.detector import Detections, Detector, open_detector
 from vetrina.errors import ModelError
+from vetrina.models import bundled, files
 
 EXPECTED = {
     "oak-chair": "Chair",
@@ -146,7 +146,7 @@ def test_a_view_with_strides_is_read_rightly(detector: Detector, pictures: dict[
 
 def test_the_vocabulary_is_the_models_own(detector: Detector) -> None:
     assert len(detector.vocabulary) == 23 and "???" not in detector.vocabulary
-    assert detector.handle in detector_handles()
+    assert detector.handle == "bundled:openimages-ssd"
     assert len(detector.fingerprint) == 16 and int(detector.fingerprint, 16) >= 0
 
 
@@ -158,14 +158,14 @@ def test_an_unknown_detector_is_refused_with_the_known_ones() -> None:
 def test_altered_and_missing_weights_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: Detector
 ) -> None:
-    weights = bytearray(models.SSD_MODEL.read())
-    labels = models.SSD_LABELS.read()
-    monkeypatch.setenv(models.FOLDER_VARIABLE, str(tmp_path))
+    weights = bytearray(bundled.SSD_MODEL.read())
+    labels = bundled.SSD_LABELS.read()
+    monkeypatch.setenv(files.FOLDER_VARIABLE, str(tmp_path))
     with pytest.raises(ModelError, match="missing"):
         open_detector()
     weights[len(weights) // 2] ^= 1
-    models.write_atomically(models.SSD_LABELS.location(), labels)
-    models.write_atomically(models.SSD_MODEL.location(), bytes(weights))
+    files.write_atomically(bundled.SSD_LABELS.location(), labels)
+    files.write_atomically(bundled.SSD_MODEL.location(), bytes(weights))
     with pytest.raises(ModelError, match="altered"):
         open_detector()
 
@@ -183,4 +183,4 @@ def test_detecting_loads_no_tensorflow() -> None:
 
 
 def test_the_classes_said_before_the_model_is_fetched_are_those_of_its_label_map(bundled_models: None) -> None:
-    assert models.SSD_LABELS.read().decode().splitlines()[1:] == list(ssd.IDENTITY.vocabulary)
+    assert bundled.SSD_LABELS.read().decode().splitlines()[1:] == list(ssd.IDENTITY.vocabulary)

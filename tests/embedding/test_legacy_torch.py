@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vetrina.embedding.legacy_torch import read_legacy_torch
 from vetrina.errors import ModelError
-from vetrina.models import lite0_weights
+from vetrina.models.bundled import lite0_weights
 
 _HEAD = b"".join(
     pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True})

@@ -31,7 +31,7 @@ def fingerprints(shop: Shop) -> Fingerprints:
     return Fingerprints(
         detector=deployment.detector.open().fingerprint,
         labels=deployment.detector.labels_fingerprint(),
-        extractor=deployment.extractor.open().fingerprint,
+        extractor=deployment.extractor.open(deployment.store).fingerprint,
         embeddings=deployment.extractor.embeddings_fingerprint(deployment.detector),
         neighbours=deployment.settings.neighbours,
         same_class=deployment.settings.same_class,

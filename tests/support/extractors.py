@@ -32,6 +32,10 @@ def offer_colours(environment: pytest.MonkeyPatch) -> None:
     from resources import models
     from vetrina.embedding import extractor
 
-    environment.setitem(extractor._OPENERS, HANDLE, Colours)
-    models._extractor.cache_clear()
+    identity = extractor.ExtractorIdentity(HANDLE, Colours.fingerprint)
+    family = extractor.ExtractorFamily(
+        identify=lambda handle: identity, prepare=lambda *_: None, open=lambda *_: Colours()
+    )
+    environment.setitem(extractor._FAMILIES, "test", lambda: family)
+    models._extractors.clear()
     Colours.worked.clear()

@@ -1,6 +1,6 @@
 """What a detector is, and how one is opened by its handle.
 
-Belongs here: the contract every detector keeps and the list of handles. Not here: any one detector's arithmetic.
+Belongs here: the contract every detector keeps and the families of handles. Not here: any one detector's arithmetic.
 """
 
 from collections.abc import Callable
@@ -9,7 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from vetrina.models import opener_of
+from vetrina.models.families import Family, Report, family_of
+from vetrina.models.handles import parse_handle
 
 DEFAULT_DETECTOR = "bundled:openimages-ssd"
 
@@ -67,44 +68,37 @@ class DetectorIdentity:
     default_min_score: float
 
 
-def _open_openimages_ssd() -> Detector:
-    # Imported on opening: a module that only names detectors must not load a runtime.
-    from vetrina.detection.ssd import OpenImagesSsd
-
-    return OpenImagesSsd()
+DetectorFamily = Family[DetectorIdentity, Detector]
 
 
-def _identify_openimages_ssd() -> DetectorIdentity:
-    from vetrina.detection.ssd import IDENTITY
+def _bundled() -> DetectorFamily:
+    # Imported on use, as every family: a module that only names detectors must not load a runtime.
+    from vetrina.detection.ssd import FAMILY
 
-    return IDENTITY
-
-
-_OPENERS: dict[str, Callable[[], Detector]] = {DEFAULT_DETECTOR: _open_openimages_ssd}
-_IDENTITIES: dict[str, Callable[[], DetectorIdentity]] = {DEFAULT_DETECTOR: _identify_openimages_ssd}
+    return FAMILY
 
 
-def detector_handles() -> tuple[str, ...]:
-    """Every handle `open_detector` accepts."""
-    return tuple(_OPENERS)
+_FAMILIES: dict[str, Callable[[], DetectorFamily]] = {"bundled": _bundled}
 
 
-def open_detector(handle: str = DEFAULT_DETECTOR) -> Detector:
+def open_detector(text: str = DEFAULT_DETECTOR) -> Detector:
     """Open a detector by its handle.
 
     Raises:
         ModelError: the handle is unknown, or its weights are missing or altered.
     """
-    return opener_of("detector", handle, _OPENERS)()
+    return _family(text).open(parse_handle(text), None)
 
 
-def identify_detector(handle: str = DEFAULT_DETECTOR) -> DetectorIdentity:
-    """Name a detector without reading its weights; one that cannot be named otherwise is opened.
+def identify_detector(text: str = DEFAULT_DETECTOR) -> DetectorIdentity:
+    """Name a detector without reading its weights. Raises ModelError: unknown, or not fetched yet."""
+    return _family(text).identify(parse_handle(text))
 
-    Raises:
-        ModelError: as `open_detector`.
-    """
-    if handle in _IDENTITIES:
-        return _IDENTITIES[handle]()
-    opened = open_detector(handle)
-    return DetectorIdentity(opened.handle, opened.fingerprint, opened.vocabulary, opened.default_min_score)
+
+def prepare_detector(text: str, report: Report) -> None:
+    """Bring a detector onto this machine; one that is there and right stays. Raises ModelError."""
+    _family(text).prepare(parse_handle(text), None, report)
+
+
+def _family(text: str) -> DetectorFamily:
+    return family_of("detector", parse_handle(text), _FAMILIES)

@@ -11,10 +11,13 @@ import cv2
 import numpy as np
 
 from vetrina.detection.boxes import suppress
-from vetrina.detection.detector import DEFAULT_DETECTOR, Detections, DetectorIdentity
+from vetrina.detection.detector import DEFAULT_DETECTOR, Detections, Detector, DetectorFamily, DetectorIdentity
 from vetrina.errors import ModelError
 from vetrina.interpreters import InterpreterPool
-from vetrina.models import SSD_LABELS, SSD_MODEL, fingerprint_of
+from vetrina.models import fingerprint_of
+from vetrina.models.bundled import SSD_LABELS, SSD_MODEL, fetch_detector
+from vetrina.models.families import Report, unknown
+from vetrina.models.handles import Handle
 
 SIDE = 300
 ANCHORS = 1917
@@ -166,3 +169,23 @@ def _open_interpreter(model: bytes, classes: int) -> tuple[Any, int, int, int, n
     if [tuple(d["shape"]) for d in inputs] != [(1, SIDE, SIDE, 3)] or boxes_index is None or logits_index is None:
         raise ModelError(f"The detector {DEFAULT_DETECTOR} has unexpected inputs or outputs")
     return interpreter, inputs[0]["index"], boxes_index, logits_index, np.empty((1, SIDE, SIDE, 3), np.float32)
+
+
+def _identify(handle: Handle) -> DetectorIdentity:
+    handle.chosen()
+    if handle.text != DEFAULT_DETECTOR:
+        raise unknown("detector", handle.text, [DEFAULT_DETECTOR])
+    return IDENTITY
+
+
+def _prepare(handle: Handle, store: object, report: Report) -> None:
+    _identify(handle)
+    fetch_detector(report)
+
+
+def _open(handle: Handle, store: object) -> Detector:
+    _identify(handle)
+    return OpenImagesSsd()
+
+
+FAMILY: DetectorFamily = DetectorFamily(_identify, _prepare, _open)

@@ -8,28 +8,24 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from vetrina.embedding.extractor import DEFAULT_EXTRACTOR, ExtractorIdentity
+from vetrina.embedding.backbone import Backbone
+from vetrina.embedding.extractor import DEFAULT_EXTRACTOR, Extractor, ExtractorFamily, ExtractorIdentity
 from vetrina.embedding.legacy_torch import read_legacy_torch
 from vetrina.embedding.lite0_keras import DIMS, SIDE, Lite0Builder, convert_to_litert
+from vetrina.embedding.preprocessing import Preprocessing, normalised
 from vetrina.errors import ModelError
 from vetrina.interpreters import InterpreterPool
-from vetrina.models import (
-    LITE0_WEIGHTS_SHA256,
-    fingerprint_of,
-    lite0_weights,
-    models_folder,
-    read_pinned,
-    sha256_hex,
-    write_atomically,
-)
+from vetrina.models import fingerprint_of, models_folder, read_pinned, sha256_hex, write_atomically
+from vetrina.models.bundled import LITE0_WEIGHTS_SHA256, lite0_weights
+from vetrina.models.families import Report, unknown
+from vetrina.models.handles import Handle
 
 # No path to a vector (Keras, folded, LiteRT, any thread) may differ from another by more, in any number.
 MAX_DIFFERENCE = 1e-5
 _CODE_VERSION = 1
-_RANGE = (np.arange(256, dtype=np.float32) - 127) / np.float32(128)
+PREPROCESSING = Preprocessing(SIDE, mean=(127.0, 127.0, 127.0), scale=(128.0, 128.0, 128.0))
 FINGERPRINT = fingerprint_of(
     {
         "weights": LITE0_WEIGHTS_SHA256,
@@ -38,50 +34,7 @@ FINGERPRINT = fingerprint_of(
         "code": _CODE_VERSION,
     }
 )
-IDENTITY = ExtractorIdentity(DEFAULT_EXTRACTOR, FINGERPRINT, DIMS)
-
-
-def preprocess(pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """The picture as the model wants it: float32 [1, 224, 224, 3], (x - 127)/128 of the letterboxed picture.
-
-    Written into `out` where it is given: fresh memory costs more than the arithmetic.
-    """
-    scaled: np.ndarray = cv2.LUT(letterbox(pixels), _RANGE, dst=None if out is None else out[0])
-    return scaled[None]
-
-
-def letterbox(pixels: np.ndarray) -> np.ndarray:
-    """The picture in a square, uint8 [224, 224, 3]: longer side 224, centred, the rest in its border's mean colour.
-
-    Measured leave-one-out on a sample shop of 820 products cut to their outlines, mAP@10 by head noun / against
-    whole pictures: letterbox 0.332 / 0.335, stretched 0.321 / 0.310, centre cut out 0.293 / 0.294. White padding
-    equals the border's colour there (the shop is white) and would put frames around everybody else's pictures.
-    Enlarging bicubically instead of linearly gains 0.001-0.003; shrinking averages areas, so nothing aliases.
-    """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise ValueError(f"a picture is uint8 [h, w, 3], not {pixels.dtype} {pixels.shape}")
-    height, width = pixels.shape[:2]
-    scale = SIDE / max(height, width)
-    inner_height, inner_width = max(1, round(height * scale)), max(1, round(width * scale))
-    resized = cv2.resize(
-        np.ascontiguousarray(pixels),
-        (inner_width, inner_height),
-        interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC,
-    )
-    if inner_height == inner_width:
-        return resized
-    border = np.concatenate([resized[0], resized[-1], resized[:, 0], resized[:, -1]])
-    colour = np.rint(border.mean(axis=0)).tolist()
-    top, left = (SIDE - inner_height) // 2, (SIDE - inner_width) // 2
-    bottom, right = SIDE - inner_height - top, SIDE - inner_width - left
-    square: np.ndarray = cv2.copyMakeBorder(resized, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour)
-    return square
-
-
-def normalised(raw: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, float32 [n, dims]; a zero row (no picture gives one) stays zero."""
-    lengths = np.linalg.norm(raw.astype(np.float64), axis=1, keepdims=True)
-    return (raw / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+IDENTITY = ExtractorIdentity(DEFAULT_EXTRACTOR, FINGERPRINT)
 
 
 def keras_model(*, folded: bool = True, classifier: bool = False) -> Any:
@@ -123,12 +76,12 @@ def _check_conversion(model: Any, converted: bytes) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
     try:
         interpreter, input_index, output_index, _ = _open_interpreter(converted)
-        interpreter.set_tensor(input_index, preprocess(noise))
+        interpreter.set_tensor(input_index, PREPROCESSING(noise))
         interpreter.invoke()
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"The conversion to LiteRT gave a model that does not run: {error}") from error
     ours = normalised(interpreter.get_tensor(output_index))
-    difference = float(np.abs(ours - normalised(model.predict(preprocess(noise), verbose=0))).max())
+    difference = float(np.abs(ours - normalised(model.predict(PREPROCESSING(noise), verbose=0))).max())
     if not difference <= MAX_DIFFERENCE:
         raise ModelError(f"The conversion to LiteRT changed the vectors by {difference:.1e}: not cached")
 
@@ -182,7 +135,33 @@ class EfficientNetLite0:
         raw = np.empty((len(pictures), DIMS), np.float32)
         with self._interpreters.borrow() as (interpreter, input_index, output_index, room):
             for row, pixels in enumerate(pictures):
-                interpreter.set_tensor(input_index, preprocess(pixels, room))
+                interpreter.set_tensor(input_index, PREPROCESSING(pixels, room))
                 interpreter.invoke()
                 raw[row] = interpreter.get_tensor(output_index)[0]
         return normalised(raw)
+
+
+def lite_backbone(handle: Handle) -> Backbone:
+    """The network for training further. Raises ModelError for an unknown handle."""
+    _identify(handle)
+    return Backbone(handle.text, FINGERPRINT, PREPROCESSING, DIMS, keras_model)
+
+
+def _identify(handle: Handle) -> ExtractorIdentity:
+    handle.chosen()
+    if handle.text != DEFAULT_EXTRACTOR:
+        raise unknown("extractor", handle.text, [DEFAULT_EXTRACTOR])
+    return IDENTITY
+
+
+def _prepare(handle: Handle, store: object, report: Report) -> None:
+    _identify(handle)
+    fetch_extractor(report)
+
+
+def _open(handle: Handle, store: object) -> Extractor:
+    _identify(handle)
+    return EfficientNetLite0()
+
+
+FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open)

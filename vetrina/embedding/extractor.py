@@ -1,15 +1,21 @@
 """What an extractor is, and how one is opened by its handle.
 
-Belongs here: the contract every extractor keeps and the list of handles. Not here: any one model.
+Belongs here: the contract every extractor keeps and the families of handles. Not here: any one model.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from vetrina.models import opener_of
+from vetrina.models.families import Family, Report, family_of
+from vetrina.models.handles import parse_handle
+
+if TYPE_CHECKING:
+    from vetrina.store import Store
 
 DEFAULT_EXTRACTOR = "bundled:efficientnet-lite0"
 
@@ -41,47 +47,43 @@ class ExtractorIdentity:
 
     handle: str
     fingerprint: str
-    dims: int
 
 
-def _open_efficientnet_lite0() -> Extractor:
-    # Imported on opening: a module that only names extractors must not load a runtime.
-    from vetrina.embedding.efficientnet_lite import EfficientNetLite0
-
-    return EfficientNetLite0()
+ExtractorFamily = Family[ExtractorIdentity, Extractor]
 
 
-def _identify_efficientnet_lite0() -> ExtractorIdentity:
-    from vetrina.embedding.efficientnet_lite import IDENTITY
+def _bundled() -> ExtractorFamily:
+    # Imported on use, as every family: a module that only names extractors must not load a runtime.
+    from vetrina.embedding.efficientnet_lite import FAMILY
 
-    return IDENTITY
-
-
-_OPENERS: dict[str, Callable[[], Extractor]] = {DEFAULT_EXTRACTOR: _open_efficientnet_lite0}
-_IDENTITIES: dict[str, Callable[[], ExtractorIdentity]] = {DEFAULT_EXTRACTOR: _identify_efficientnet_lite0}
+    return FAMILY
 
 
-def extractor_handles() -> tuple[str, ...]:
-    """Every handle `open_extractor` accepts."""
-    return tuple(_OPENERS)
+_FAMILIES: dict[str, Callable[[], ExtractorFamily]] = {"bundled": _bundled}
 
 
-def open_extractor(handle: str = DEFAULT_EXTRACTOR) -> Extractor:
+def open_extractor(text: str = DEFAULT_EXTRACTOR, store: Store | None = None) -> Extractor:
     """Open an extractor by its handle.
+
+    Args:
+        text: the handle.
+        store: where fine-tuned models lie; needed for their handles only.
 
     Raises:
         ModelError: the handle is unknown, or its weights are missing or altered.
     """
-    return opener_of("extractor", handle, _OPENERS)()
+    return _family(text).open(parse_handle(text), store)
 
 
-def identify_extractor(handle: str = DEFAULT_EXTRACTOR) -> ExtractorIdentity:
-    """Name an extractor without reading its weights; one that cannot be named otherwise is opened.
+def identify_extractor(text: str = DEFAULT_EXTRACTOR) -> ExtractorIdentity:
+    """Name an extractor without reading its weights. Raises ModelError: unknown, or not fetched yet."""
+    return _family(text).identify(parse_handle(text))
 
-    Raises:
-        ModelError: as `open_extractor`.
-    """
-    if handle in _IDENTITIES:
-        return _IDENTITIES[handle]()
-    opened = open_extractor(handle)
-    return ExtractorIdentity(opened.handle, opened.fingerprint, opened.dims)
+
+def prepare_extractor(text: str, store: Store | None, report: Report) -> None:
+    """Bring an extractor onto this machine; one that is there and right stays. Raises ModelError."""
+    _family(text).prepare(parse_handle(text), store, report)
+
+
+def _family(text: str) -> ExtractorFamily:
+    return family_of("extractor", parse_handle(text), _FAMILIES)

