@@ -14,8 +14,8 @@ from vetrina.errors import NotFound, RecallTooLow, StoreError
 from vetrina.index.build import build_index
 from vetrina.index.device import choose_device
 from vetrina.index.manifest import Manifest
-from vetrina.index.settings import IndexSettings
 from vetrina.index.reader import Index, open_folder
+from vetrina.index.settings import IndexSettings
 from vetrina.index.sources import IndexItems
 from vetrina.index.table import SIMILAR_SCHEMA, similar_products, write_similar_json
 from vetrina.index.versions import Published, current, open_index, publish, verify
