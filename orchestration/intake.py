@@ -148,7 +148,7 @@ def _work(
     known = {batch.key for batch, _ in batches}
     batches = [*batches, *((batch, False) for batch in deployment.outdated() if batch.key not in known)]
     done: list[tuple[Batch, Report]] = []
-    with _listening(progress.step):
+    with listening(progress.step):
         for batch, new in batches:
             progress.begin(f"Batch {batch.key}")
             try:
@@ -210,7 +210,9 @@ def _batch_report(batch: Batch, new: bool, run: RunReport) -> Report:
     }
 
 
-class _listening:
+class listening:
+    """While in the block, `listener` is told of the progress of runs in this process."""
+
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
 
