@@ -242,6 +242,21 @@ def compare(
 
 
 @app.command()
+def switch(
+    model: Annotated[str, typer.Argument(help="The extractor's handle to serve with from now on.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Embed everything with another extractor while the index in place serves, and switch once all is there."""
+    from orchestration import comparison_printing
+    from orchestration.switching import switch_extractor
+
+    report = switch_extractor(_deployment(), model, dry_run=dry_run, progress=_progress(as_json))
+    _print(report, as_json, comparison_printing.switched)
+    _fail_if(bool(report["lost"]))
+
+
+@app.command()
 def duplicates(as_json: Json = False) -> None:
     """Which products show the same picture?"""
     from orchestration import evaluation_printing

@@ -176,6 +176,8 @@ def _notes(
     for run in runs:
         if run is not None:
             notes += [f"{run['extractor']} could not embed batch {key}: {why}" for key, why in run["failed"].items()]
+            if run["unreadable"]:
+                notes.append(f"{counted(run['unreadable'], 'picture', 'pictures')} cannot be read any more")
     if alone:
         notes.append(f"{counted(alone, 'product', 'products')} that only one of the models embedded are left out")
     sources = index_sources(store, sides[0].extractor.embeddings_fingerprint(deployment.detector))

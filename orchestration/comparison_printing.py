@@ -94,6 +94,6 @@ def switched(report: dict[str, Any]) -> None:
         )
     if report["published"] is not None:
         console.print(f"Index {report['published']['version']} is published")
-    for problem in report["problems"]:
+    for problem in (*report["lost"], *report["problems"]):
         console.print(f"[yellow]note[/yellow] {escape(problem)}")
     console.print(f"[bold]{escape(report['next'])}[/bold]")

@@ -51,7 +51,7 @@ class Steps:
     def note(self, line: str) -> None:
         """Something that a person should know while it goes on."""
         if not self._quiet:
-            self._console.print(f"  {escape(line)}")
+            self._console.print(f"  {escape(line)}", soft_wrap=True)
 
     def end(self) -> None:
         """The run is over."""
@@ -161,6 +161,13 @@ def published(report: dict[str, Any]) -> None:
     _out.print(f"Serving index {report['version']} (publication {report['number']})")
     if not report["table"]:
         _out.print("[yellow]note[/yellow] Its table of similar products is not there; materialize similar_products")
+    if report["other_extractor"]:
+        made = f"with {report['extractor']}" if report["extractor"] else "with another extractor"
+        back = report["extractor"] or "it"
+        _out.print(
+            f"[yellow]note[/yellow] It was made {escape(made)}: set VETRINA_EXTRACTOR to {escape(back)}, or the next "
+            "change of the shop publishes an index of the one in use again"
+        )
 
 
 def garbage(report: dict[str, Any]) -> None:

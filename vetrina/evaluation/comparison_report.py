@@ -12,8 +12,8 @@ from vetrina.evaluation.comparison import Comparison
 from vetrina.evaluation.page import Faces, Pixels, as_bars, as_interval, as_table, as_text, document
 from vetrina.search.engine import Products
 
-_ANSWERS = 8
-_MOST_CLASSES = 200
+_ANSWERS = 7  # as many as stand in one row
+_MOST_CLASSES = 40
 _WIDE, _HIGH = 260, 18  # pixels of a drawn interval
 _STYLE = """
 .verdict{font-size:17px;padding:12px 16px;border-left:5px solid #787e88;background:#f4f5f7;margin:18px 0}
@@ -42,7 +42,7 @@ def html_report(
         f'<p class="soft">A: {as_text(models["a"]["handle"])}<br>B: {as_text(models["b"]["handle"])}<br>'
         f"{values['queries']} queries over {values['products']} products"
         f"{', by ' + as_text(values['by']) if labelled else ''}</p>",
-        f'<p class="verdict {as_text(values["verdict"]["word"])}">{as_text(values["verdict"]["text"])}</p>',
+        f'<p class="verdict {as_text(values["verdict"]["word"])}">{as_text(values["verdict"]["text"], 500)}</p>',
         *(["<h2>Measures</h2>", _measures(values)] if labelled else []),
         "<h2>What each costs</h2>",
         _costs(models),
@@ -196,12 +196,12 @@ def _gallery(found: Comparison, faces: Faces, entries: Sequence[Mapping[str, Any
 
 
 def _result(faces: Faces, labels: Mapping[str, str], query: str, other: str, common: Sequence[str]) -> str:
-    both = "in both" if other in common else "only here"
+    both = "in both" if other in common else ""
     if not labels:
-        return faces.figure(other, "common" if other in common else "", both)
+        return faces.figure(other, "common" if both else "", both)
     label = labels.get(other)
     kind = "right" if label == labels[query] else "wrong"
-    return faces.figure(other, kind, f"{'no label' if label is None else as_text(label)}, {both}")
+    return faces.figure(other, kind, f"{'no label' if label is None else as_text(label)}{both and ', ' + both}")
 
 
 def _settings(values: Mapping[str, Any]) -> str:
@@ -218,5 +218,5 @@ def _settings(values: Mapping[str, Any]) -> str:
     entries += [(f"left out: {reason}", count) for reason, count in values.get("left_out", {}).items()]
     entries += [(f"setting: {name}", value) for name, value in values["settings"].items()]
     entries += [("note", note) for note in values["notes"]]
-    rows = "".join(f"<dt>{as_text(name)}</dt><dd>{as_text(value)}</dd>" for name, value in entries)
+    rows = "".join(f"<dt>{as_text(name)}</dt><dd>{as_text(value, 500)}</dd>" for name, value in entries)
     return f"<dl>{rows}</dl>"
