@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from vetrina.models.families import Family, Report, family_of
-from vetrina.models.handles import parse_handle
+from vetrina.models.handles import SAVED_MODEL, parse_handle
 
 DEFAULT_DETECTOR = "bundled:openimages-ssd"
 
@@ -78,7 +78,13 @@ def _bundled() -> DetectorFamily:
     return FAMILY
 
 
-_FAMILIES: dict[str, Callable[[], DetectorFamily]] = {"bundled": _bundled}
+def _saved_model() -> DetectorFamily:
+    from vetrina.detection.saved_model import FAMILY
+
+    return FAMILY
+
+
+_FAMILIES: dict[str, Callable[[], DetectorFamily]] = {"bundled": _bundled, SAVED_MODEL: _saved_model}
 
 
 def open_detector(text: str = DEFAULT_DETECTOR) -> Detector:

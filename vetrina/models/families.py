@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from vetrina.errors import ModelError
-from vetrina.models.handles import Handle
+from vetrina.errors import UnfitModel
+from vetrina.models.handles import SAVED_MODEL, TUNED, Handle
 
 if TYPE_CHECKING:
     from vetrina.store import Store
@@ -43,13 +43,14 @@ def family_of(role: str, handle: Handle, families: Mapping[str, Callable[[], Fam
         role: detector or extractor, for the message.
     """
     if handle.kind not in families:
-        raise unknown(role, handle.text, [f"{kind}:" for kind in families if kind != "models"])
+        words = [f"{kind}:" for kind in families if kind not in (TUNED, SAVED_MODEL)]
+        raise unknown(role, handle.text, [*words, "an address", "a path"] if SAVED_MODEL in families else words)
     return families[handle.kind]()
 
 
-def unknown(role: str, text: str, known: Iterable[str]) -> ModelError:
+def unknown(role: str, text: str, known: Iterable[str]) -> UnfitModel:
     """The error for a model that there is not, with the nearest one that there is."""
     names = list(known)
     near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return ModelError(f"Unknown {role} {text!r}: {hint}{role.capitalize()}s: {', '.join(names)}")
+    return UnfitModel(f"Unknown {role} {text!r}: {hint}{role.capitalize()}s: {', '.join(names)}")
