@@ -167,6 +167,15 @@ def garbage(report: dict[str, Any]) -> None:
         _out.print(f"[yellow]left alone[/yellow] {escape(reason)}")
 
 
+def models(report: dict[str, Any]) -> None:
+    """The models on this machine."""
+    table = Table("role", "kind", "fingerprint", "MB", "handle", box=None, header_style="bold")
+    for model in report["models"]:
+        size = "" if model["bytes"] is None else f"{model['bytes'] / 1e6:.1f}"
+        table.add_row(model["role"], model["kind"], model["fingerprint"] or "not ready", size, escape(model["handle"]))
+    _out.print(table)
+
+
 def _problems(problems: list[dict[str, Any]], reasons: dict[str, int]) -> None:
     for reason, count in sorted(reasons.items(), key=lambda entry: -entry[1]):
         _out.print(f"  [yellow]{count:>6}[/yellow]  {escape(reason)}")

@@ -151,4 +151,4 @@ def _open(handle: Handle, store: object) -> Detector:
     return SavedModelDetector(identity, open_network(_ROLE.folder(handle), shown_place(place_of(handle))))
 
 
-FAMILY: DetectorFamily = DetectorFamily(_identify, _prepare, _open)
+FAMILY: DetectorFamily = DetectorFamily(_identify, _prepare, _open, _ROLE.files)

@@ -139,4 +139,4 @@ def _open(handle: Handle, store: object) -> Extractor:
     )
 
 
-FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open)
+FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open, _ROLE.files)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from vetrina.errors import UnfitModel
@@ -29,11 +30,13 @@ class Family(Generic[Identity, Model]):
         prepare: brings a model onto this machine (downloads, converts, inspects), so that it can be named and opened
             without a network. Idempotent. The store is where fine-tuned models lie.
         open: opens a model, preparing it first where that is cheap enough to be waited for.
+        files: what a prepared model takes on this machine, to say how much that is.
     """
 
     identify: Callable[[Handle], Identity]
     prepare: Callable[[Handle, Store | None, Report], None]
     open: Callable[[Handle, Store | None], Model]
+    files: Callable[[Handle], Sequence[Path]] = lambda handle: ()
 
 
 def family_of(role: str, handle: Handle, families: Mapping[str, Callable[[], Family[Identity, Model]]]) -> Family:

@@ -62,6 +62,11 @@ class SavedModelRole:
         assert found is not None
         return found.verified()
 
+    def files(self, handle: Handle) -> list[Path]:
+        """The files of a prepared model. Raises ModelError."""
+        found = kept(handle)
+        return [] if found is None else sorted(found.folder.rglob("*"))
+
     def _plan(self, handle: Handle) -> Plan:
         plan = read_record(role_record(self.name, handle))
         return plan if plan.get("code") == self.code else {}

@@ -35,7 +35,7 @@ class Kept:
     """A SavedModel that was brought here.
 
     Attributes:
-        place: where it came from.
+        place: where it came from, fit to be shown.
         digest: names its content, and its folder.
         checksum: hex sha256 of the archive it came in; for one that came as files, the digest.
         bytes: of its files together.
@@ -59,7 +59,7 @@ class Kept:
         """Its folder, after a look at every byte. Raises ModelError when it is altered, cut or missing."""
         if not self.is_right():
             raise ModelError(
-                f"The model {shown_place(self.place)} in {self.folder} is altered, cut or missing: "
+                f"The model {self.place} in {self.folder} is altered, cut or missing: "
                 "run `vetrina models` to bring it here again"
             )
         return self.folder
@@ -105,7 +105,7 @@ def bring(handle: Handle, report: Report) -> Kept:
         archive = obtain(place, got, work, report)
         root = _root_of(got, shown)
         digest, size = digest_of(root)
-        found = Kept(place, digest, archive or digest, size)
+        found = Kept(shown, digest, archive or digest, size)
         if (wanted := _wanted(handle)) not in (None, found.checksum):
             raise ModelError(
                 f"The model {shown} has the sha256 {found.checksum}, not {wanted} as its handle says: "
