@@ -16,7 +16,7 @@ import typer
 
 from orchestration import printing
 from vetrina import __version__
-from vetrina.errors import NotFound, PictureError, SettingError, VetrinaError
+from vetrina.errors import NotFound, PictureError, VetrinaError
 from vetrina.settings import Settings
 
 if TYPE_CHECKING:  # Dagster takes a second to import; only verbs that need it pay
@@ -249,21 +249,19 @@ def models(
     handles: Annotated[
         list[str] | None, typer.Argument(metavar="[HANDLE]...", help="Only these; by default bundled and settings'.")
     ] = None,
-    detector: Annotated[bool, typer.Option("--detector", help="The handles are detectors; by default tried.")] = False,
-    extractor: Annotated[bool, typer.Option("--extractor", help="The handles are extractors.")] = False,
+    detector: Annotated[
+        bool | None, typer.Option("--detector/--extractor", help="What the handles are; by default tried.")
+    ] = None,
     listing: Annotated[bool, typer.Option("--list", help="Only say which models are on this machine.")] = False,
     as_json: Json = False,
 ) -> None:
     """Get models ready on this machine: the bundled ones and those that the settings name, or others."""
     from orchestration.model_preparation import models_here, prepare_handles, prepare_wanted
 
-    if detector and extractor:
-        raise SettingError("A model is a detector or an extractor: give one of --detector and --extractor")
     deployment, report = _deployment(ready=False), _say if as_json else typer.echo
     if handles and not listing:
-        prepare_handles(
-            deployment, handles, ("detector" if detector else None) or ("extractor" if extractor else None), report
-        )
+        role = None if detector is None else "detector" if detector else "extractor"
+        prepare_handles(deployment, handles, role, report)
     elif not listing:
         prepare_wanted(deployment, report)
     if listing or as_json:

@@ -51,7 +51,7 @@ class SavedModelRole:
         found = bring(handle, report)
         if self._plan(handle).get("digest") == found.digest:
             return
-        report(f"The {self.name} {shown}: finding out what it takes and gives")
+        report(f"{self.name.capitalize()} {shown}: finding out what it takes and gives")
         plan = inspect(found.verified()) | {"digest": found.digest, "code": self.code}
         write_record(role_record(self.name, handle), plan)
 
