@@ -247,7 +247,8 @@ def gc(
 @app.command()
 def models(
     handles: Annotated[
-        list[str] | None, typer.Argument(metavar="[HANDLE]...", help="Only these; by default bundled and settings'.")
+        list[str] | None,
+        typer.Argument(metavar="HANDLE...", help="Only these; else the bundled and the settings' ones."),
     ] = None,
     detector: Annotated[
         bool | None, typer.Option("--detector/--extractor", help="What the handles are; by default tried.")

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.table import Table
 
 _out = Console(highlight=False, soft_wrap=True)
 _STEPS = {"raw_images": "pictures", "crops_and_labels": "detection", "embeddings": "embedding"}
@@ -169,15 +169,12 @@ def garbage(report: dict[str, Any]) -> None:
 
 def models(report: dict[str, Any]) -> None:
     """The models on this machine."""
-    handle = Column("handle", overflow="fold")
-    table = Table("role", "kind", "fingerprint", "MB", handle, box=None, header_style="bold")
-    for model in report["models"]:
-        size = "" if model["bytes"] is None else f"{model['bytes'] / 1e6:.1f}"
-        table.add_row(model["role"], model["kind"], model["fingerprint"] or "not ready", size, escape(model["handle"]))
-    _out.print(table)
     for model in report["models"]:
         if model["problem"]:
-            _out.print(f"[yellow]note[/yellow] {escape(model['problem'])}")
+            state = f"[yellow]not ready[/yellow]: {escape(model['problem'])}"
+        else:
+            state = f"{model['fingerprint']}, {model['bytes'] / 1e6:.1f} MB"
+        _out.print(f"{model['role']:<9} {escape(model['handle'])} ({model['kind']}): {state}")
 
 
 def _problems(problems: list[dict[str, Any]], reasons: dict[str, int]) -> None:

@@ -1,5 +1,6 @@
 """Tiny but real SavedModels with the signatures of TF Hub's models; they load TensorFlow when they are made."""
 
+import gzip
 import io
 import os
 import tarfile
@@ -120,6 +121,10 @@ def _things(picture: Any, threshold: Any, entities: list[str]) -> dict[str, Any]
 def packed(folder: Path, under: str = ".") -> bytes:
     """A folder as a tar.gz with its content at the root, or under a name."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
+    # The same folder gives the same bytes: gzip would write the time.
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=1, mtime=0) as packing,
+        tarfile.open(fileobj=packing, mode="w") as archive,
+    ):
         archive.add(folder, under)
     return buffer.getvalue()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 from vetrina.errors import ModelError
 
 ARCHIVES = (".tar.gz", ".tgz")
+_GZIP = b"\x1f\x8b"
 MOST_FILES = 10_000
 MOST_BYTES = 16 << 30
 """Of all files of a model together."""
@@ -25,9 +28,10 @@ def unpack(archive: Path, folder: Path, shown: str) -> None:
         ModelError: it is no archive, is cut, holds anything but files and folders that stay inside, or is too large.
     """
     try:
-        with tarfile.open(archive, "r:*") as tar:
+        with _opened(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in _bounded(tar, shown):
                 tar.extract(member, folder, filter="data")
+            _read_to_end(stream, shown)
     except tarfile.FilterError as error:
         raise ModelError(f"{shown}: its archive is refused, for it would write outside its folder ({error})") from None
     except (tarfile.TarError, EOFError, zlib.error) as error:
@@ -39,6 +43,21 @@ def unpack(archive: Path, folder: Path, shown: str) -> None:
         if error.errno is None:
             raise ModelError(f"{shown} is no whole tar.gz archive ({error}); fetch or pack it again") from None
         raise ModelError(f"{shown} cannot be unpacked into {folder}: {error.strerror}; make room there") from None
+
+
+def _opened(archive: Path) -> IO[bytes]:
+    """The archive's tar, compressed by gzip or not."""
+    with archive.open("rb") as file:
+        begins = file.read(2)
+    return cast(IO[bytes], gzip.open(archive)) if begins == _GZIP else archive.open("rb")
+
+
+def _read_to_end(stream: IO[bytes], shown: str) -> None:
+    """A tar ends before its file does; gzip compares its checksum at the file's end only."""
+    surplus = 0
+    while part := stream.read(1 << 20):
+        surplus += len(part)
+        check_size(0, surplus, shown)
 
 
 def _bounded(tar: tarfile.TarFile, shown: str) -> Iterator[tarfile.TarInfo]:
@@ -60,4 +79,4 @@ def check_size(files: int, total: int, shown: str) -> None:
 def _why(archive: Path, error: Exception) -> str:
     with archive.open("rb") as file:
         begins = file.read(15)
-    return str(error) if begins[:2] == b"\x1f\x8b" else f"it begins with {begins!r}"
+    return str(error) if begins[:2] == _GZIP else f"it begins with {begins!r}"
