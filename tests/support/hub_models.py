@@ -63,18 +63,18 @@ def save_callable(folder: Path, function: Callable[[Any], Any]) -> None:
     tf.saved_model.save(module, str(folder))
 
 
-def save_detector(folder: Path, entities: list[str] = ENTITIES) -> None:
+def save_detector(folder: Path, entities: list[str] = ENTITIES, called: tuple[str, str, str] = COLOUR_CLASSES) -> None:
     """As the Open Images detectors: a module in TF1 Hub format, one picture of any size, entities of Open Images.
 
-    It finds things that differ from the picture's border and lie beside each other: one box for each, by its colour
-    a chair, a houseplant or jeans, scored by its size.
+    It finds things that differ from the picture's border and lie beside each other: one box for each, scored by its
+    size and called as its colour (red, green or blue most of all) says.
     """
     import tensorflow.compat.v1 as tf
 
     with tf.Graph().as_default(), tf.Session() as session:
         images = tf.placeholder(tf.float32, [1, None, None, 3], "images")
         threshold = tf.get_variable("threshold", initializer=0.15)
-        outputs = _things(images[0], threshold, entities)
+        outputs = _things(images[0], threshold, entities, called)
         session.run(tf.global_variables_initializer())
         signature = tf.saved_model.predict_signature_def({"images": images}, outputs)
         builder = tf.saved_model.Builder(str(folder))
@@ -83,7 +83,7 @@ def save_detector(folder: Path, entities: list[str] = ENTITIES) -> None:
     (folder / "tfhub_module.pb").write_bytes(b"\x08\x03")  # format version 3: what tells hub.load of this format
 
 
-def _things(picture: Any, threshold: Any, entities: list[str]) -> dict[str, Any]:
+def _things(picture: Any, threshold: Any, entities: list[str], called: tuple[str, str, str]) -> dict[str, Any]:
     import tensorflow as tf
 
     edge = tf.concat([picture[0], picture[-1], picture[:, 0], picture[:, -1]], 0)
@@ -108,7 +108,7 @@ def _things(picture: Any, threshold: Any, entities: list[str]) -> dict[str, Any]
     boxes = tf.where(count[:, None] > 0, boxes, tf.zeros_like(boxes))
     scores, order = tf.math.top_k(1 - tf.exp(-20 * count / (height * width)), _MOST)
     colour = tf.argmax(tf.math.unsorted_segment_mean(tf.gather_nd(picture, places), owner, _MOST), 1)
-    classes = tf.gather(tf.constant([entities.index(name) for name in COLOUR_CLASSES], tf.int64), colour)
+    classes = tf.gather(tf.constant([entities.index(name) for name in called], tf.int64), colour)
     classes = tf.gather(classes, order)
     return {
         "detection_boxes": tf.gather(boxes, order),

@@ -93,14 +93,11 @@ def described(outputs: Mapping[str, Any]) -> str:
 
 def _load(folder: Path, shown: str) -> Any:
     hub = _tensorflow_hub()
-    import tensorflow as tf
-
     try:
         return hub.load(str(folder))
-    except (tf.errors.OpError, ValueError, KeyError, OSError, RuntimeError, TypeError, AttributeError) as error:
-        raise ModelError(
-            f"TensorFlow cannot load the model {shown}: {_short(error)}; is it a whole SavedModel?"
-        ) from None
+    except Exception as error:  # a damaged model ends in anything: IndexError, DecodeError, ValueError, OpError
+        said = f"{_short(error)}; is it a whole SavedModel?"
+        raise ModelError(f"TensorFlow cannot load the model {shown}: {said}") from error
 
 
 def _tensorflow_hub() -> Any:
