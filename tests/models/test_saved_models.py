@@ -92,6 +92,7 @@ def test_what_goes_on_is_told(hub: HubServer, model: Path, monkeypatch: pytest.M
     ("fault", "says"),
     [
         (faults.status(404), "answered 404.*check the handle"),
+        (faults.status(403), "answered 403.*try the model's Kaggle address, or download the archive"),
         (faults.status(500), "after 2 tries: answered 500.*check the handle and the network"),
         (faults.html(), "no whole tar.gz archive .*it begins with b'<!DOCTYPE html>'"),
         (faults.empty(), "no whole tar.gz archive .*it begins with b''"),
@@ -347,6 +348,10 @@ def test_other_addresses_are_refused(own_models: Path) -> None:
         (
             "https://www.kaggle.com/models/google/mobilenet-v2/TensorFlow2/140-224-feature-vector/2",
             "https://www.kaggle.com/api/v1/models/google/mobilenet-v2/TensorFlow2/140-224-feature-vector/2/download",
+        ),
+        (
+            "https://www.kaggle.com/models/google/faster-rcnn/tensorFlow1/openimages/1?tfhub-redirect=true",
+            "https://www.kaggle.com/api/v1/models/google/faster-rcnn/tensorFlow1/openimages/1/download",
         ),
         (
             "https://kaggle.com/models/google/faster-rcnn/frameworks/TensorFlow1/variations/openimages/versions/1",

@@ -36,6 +36,7 @@ _KAGGLE = re.compile(
 _KAGGLE_MODELS = re.compile(r"https?://(?:www\.)?kaggle\.com/models/", re.IGNORECASE)
 _ADVICE = {
     "http-404": "check the handle",
+    "http-403": "of a tfhub.dev handle try the model's Kaggle address, or download the archive and name its path",
     "too-large": "is it the right one?",
     "private-address": "check the handle",
 }
