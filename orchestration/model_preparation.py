@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from orchestration.deployment import Deployment
@@ -12,9 +13,9 @@ from vetrina.errors import ModelError, UnfitModel
 from vetrina.models.families import Report
 from vetrina.models.handles import TUNED, parse_handle
 from vetrina.models.prepared import Prepared, list_prepared
-from vetrina.settings import offline
 
-ROLES = ("detector", "extractor")
+ROLES = ("extractor", "detector")
+"""In the order in which they are tried: only extractors have options of their own."""
 
 
 def prepare_wanted(deployment: Deployment, report: Report) -> None:
@@ -51,7 +52,7 @@ def prepare_missing(deployment: Deployment, report: Report) -> None:
         try:
             _fingerprint(model)
         except ModelError:
-            if offline():
+            if deployment.settings.offline:
                 raise
             _prepare(deployment, model, report)
 
@@ -60,15 +61,15 @@ def models_here() -> list[dict[str, Any]]:
     """The models on this machine: role, handle, kind, fingerprint and bytes; or why one cannot be used."""
     found: list[dict[str, Any]] = []
     for model in list_prepared():
-        entry: dict[str, Any] = {"role": model.role, "handle": model.handle, "kind": parse_handle(model.handle).kind}
-        entry |= {"fingerprint": None, "bytes": None, "problem": None}
-        files = detector_files if model.role == "detector" else extractor_files
+        kind, fingerprint, size, problem = None, None, None, None
         try:
-            entry["fingerprint"] = _fingerprint(model)
-            entry["bytes"] = sum(file.stat().st_size for file in files(model.handle) if file.is_file())
+            kind = parse_handle(model.handle).kind
+            fingerprint = _fingerprint(model)
+            files = (detector_files if model.role == "detector" else extractor_files)(model.handle)
+            size = sum(file.stat().st_size for file in files if file.is_file())
         except (ModelError, OSError) as error:
-            entry["problem"] = str(error)
-        found.append(entry)
+            problem = str(error)
+        found.append(asdict(model) | {"kind": kind, "fingerprint": fingerprint, "bytes": size, "problem": problem})
     return found
 
 

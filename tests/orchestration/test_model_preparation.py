@@ -97,15 +97,16 @@ def test_at_installation_bundled_and_named_models_are_made_ready_and_listed(
 
 
 def test_a_models_role_is_found_by_trying(hub_shop: Shop, hub: HubServer) -> None:
-    prepare_handles(hub_shop.deployment, [hub.url(EXTRACTOR), hub.url(DETECTOR)], None, quiet)
+    sized = f"{hub.url(EXTRACTOR)}#side=224"
+    prepare_handles(hub_shop.deployment, [sized, hub.url(DETECTOR)], None, quiet)
     assert [(model["role"], model["handle"]) for model in models_here()] == [
         ("detector", hub.url(DETECTOR)),
-        ("extractor", hub.url(EXTRACTOR)),
+        ("extractor", sized),
     ]
     assert hub.count(HubServer.stored(EXTRACTOR)) == hub.count(HubServer.stored(DETECTOR)) == 1
     with pytest.raises(UnfitModel, match="is no extractor"):
         prepare_handles(hub_shop.deployment, [hub.url(DETECTOR)], "extractor", quiet)
-    with pytest.raises(UnfitModel, match=r"Unknown detector 'bundled:x'.*; Unknown extractor 'bundled:x'"):
+    with pytest.raises(UnfitModel, match=r"Unknown extractor 'bundled:x'.*; Unknown detector 'bundled:x'"):
         prepare_handles(hub_shop.deployment, ["bundled:x"], None, quiet)
 
 
@@ -127,3 +128,11 @@ def test_a_shop_runs_on_models_of_a_hub(hub_shop: Shop, hub: HubServer, server: 
     hub_shop.publish()
     assert hub_shop.similar("white-chair")[0] == "oak-chair"
     assert len(hub.requests) == asked
+
+
+def test_a_note_of_a_model_that_cannot_be_read_is_passed_over(own_models: Path) -> None:
+    (own_models / "prepared").mkdir(parents=True)
+    for number, text in enumerate(["{", "[]", '{"role": "detector"}', '{"role": "extractor", "handle": "nonsense"}']):
+        (own_models / f"prepared/{number}.json").write_text(text)
+    assert [(model["handle"], model["kind"]) for model in models_here()] == [("nonsense", None)]
+    assert "names no model" in models_here()[0]["problem"]

@@ -125,7 +125,7 @@ def _from_web(place: str, archive: Path, report: Report) -> Path:
         fetch_file(download_address(place), archive, LIMITS, on_bytes=on_bytes)
     except DownloadFailed as failed:
         advice = _ADVICE.get(failed.reason, "check the handle and the network, or name a folder that holds the model")
-        raise ModelError(f"The model {shown} cannot be brought here: {failed}; {advice}") from None
+        raise ModelError(f"The model {failed}; {advice}") from None
     return archive
 
 
