@@ -139,6 +139,28 @@ def test_a_model_that_is_called_itself_serves_as_well(own_models: Path, tmp_path
     assert extractor.dims == 12 and extractor.embed([WHITE_AND_BLACK]).shape == (1, 12)
 
 
+def of_five_numbers(images: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.reshape(images, [5])
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (lambda images: (images, images), r"it gives output_0 float32 \[2, 224, 224, 3\], output_1 float32"),
+        (lambda images: [[images]], "gives something else than tensors"),
+        (of_five_numbers, "cannot work float32 pictures of 2 × 224 × 224 × 3: "),
+    ],
+)
+def test_a_model_that_is_called_itself_and_gives_no_vector_is_refused(
+    own_models: Path, tmp_path: Path, answer: Callable[[Any], Any], says: str
+) -> None:
+    save_callable(tmp_path / "m", answer)
+    with pytest.raises(UnfitModel, match=says):
+        prepare(tmp_path / "m")
+
+
 @pytest.mark.parametrize(
     ("place", "side"),
     [

@@ -5,6 +5,7 @@ import io
 import os
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -305,6 +306,23 @@ def test_a_disk_that_is_full_or_closed_is_said_to_be(
     monkeypatch.setenv("VETRINA_MODELS", str(tmp_path / "file"))
     with pytest.raises(ModelError, match="cannot be written"):
         bring(parse_handle(str(model)), SILENT)
+
+
+def test_two_at_a_time_bring_the_same_model(hub: HubServer, own_models: Path, model: Path) -> None:
+    handle = parse_handle(hub.publish(PATH, packed(model)))
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(lambda _: bring(handle, SILENT), range(8)))
+    assert len(found) == 1 and found.pop().is_right()
+    assert sorted(path.name for path in (own_models / "saved_models").iterdir())[1:] == ["sources"]
+
+
+def test_what_a_killed_process_left_is_cleared_up(own_models: Path, model: Path) -> None:
+    old, young = own_models / "saved_models/.work-old", own_models / "saved_models/.work-young"
+    for folder in (old, young):
+        (folder / "got").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    bring(parse_handle(str(model)), SILENT)
+    assert young.exists() and not old.exists()
 
 
 def test_models_come_from_s3_as_archives_and_as_files(own_models: Path, model: Path, s3: S3Server) -> None:

@@ -27,6 +27,7 @@ class Network:
         signature: what it is called in the model, for messages.
         batch, height, width: of its input, float32 [batch, height, width, 3]; None: any.
         run: pictures → outputs by name, as tensors.
+        model: what was loaded; kept, since a function alone loses its variables.
     """
 
     signature: str
@@ -34,6 +35,7 @@ class Network:
     height: int | None
     width: int | None
     run: Callable[[Any], Mapping[str, Any]]
+    model: object
 
 
 def open_network(folder: Path, shown: str) -> Network:
@@ -50,7 +52,7 @@ def open_network(folder: Path, shown: str) -> Network:
     signatures = dict(getattr(model, "signatures", {}))
     name = next((one for one in _SIGNATURES if one in signatures), None)
     if name is None and callable(model):
-        return Network(_CALL, None, None, None, lambda pictures: _named(model(pictures)))
+        return Network(_CALL, None, None, None, lambda pictures: _named(model(pictures)), model)
     if name is None:
         have = ", ".join(sorted(signatures)) or "none"
         raise UnfitModel(
@@ -60,14 +62,7 @@ def open_network(folder: Path, shown: str) -> Network:
     inputs = function.structured_input_signature[1]
     batch, height, width = _picture_input(inputs, name, shown)
     key = next(iter(inputs))
-
-    def run(pictures: Any) -> Mapping[str, Any]:
-        # The model is kept with its function: a function alone loses its variables.
-        assert model is not None
-        outputs: Mapping[str, Any] = function(**{key: pictures})
-        return outputs
-
-    return Network(name, batch, height, width, run)
+    return Network(name, batch, height, width, lambda pictures: function(**{key: pictures}), model)
 
 
 def answer_of(network: Network, pictures: np.ndarray, shown: str) -> Mapping[str, Any]:
@@ -79,10 +74,13 @@ def answer_of(network: Network, pictures: np.ndarray, shown: str) -> Mapping[str
     import tensorflow as tf
 
     try:
-        return network.run(tf.constant(pictures))
+        outputs = network.run(tf.constant(pictures))
     except (tf.errors.OpError, ValueError, TypeError) as error:
         size = " × ".join(map(str, pictures.shape))
         raise UnfitModel(f"The model {shown} cannot work float32 pictures of {size}: {_short(error)}") from None
+    if not all(isinstance(value, tf.Tensor) for value in outputs.values()):
+        raise UnfitModel(f"The model {shown} gives something else than tensors")
+    return outputs
 
 
 def described(outputs: Mapping[str, Any]) -> str:
@@ -132,7 +130,10 @@ def _shape(spec: Any) -> str:
 
 def _named(answer: Any) -> Mapping[str, Any]:
     """What a model's own call gave, by name."""
-    return answer if isinstance(answer, Mapping) else {"output": answer}
+    if isinstance(answer, Mapping):
+        return answer
+    parts = answer if isinstance(answer, list | tuple) else [answer]
+    return {f"output_{number}": part for number, part in enumerate(parts)}
 
 
 def _short(error: Exception) -> str:

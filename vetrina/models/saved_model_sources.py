@@ -38,7 +38,6 @@ _ADVICE = {
     "http-404": "check the handle",
     "http-403": "of a tfhub.dev handle try the model's Kaggle address, or download the archive and name its path",
     "too-large": "is it the right one?",
-    "private-address": "check the handle",
 }
 _PROGRESS = 32 << 20
 

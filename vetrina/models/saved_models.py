@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ from vetrina.models.saved_model_sources import is_local, is_saved_model, megabyt
 from vetrina.store import sha256_of
 
 _FOLDER = "saved_models"
+_WORK = ".work-"
+_WORK_LIVES = 86_400.0
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -195,10 +199,18 @@ def _aside() -> Iterator[Path]:
     """A folder for work in progress on the models' own disk, gone when the block ends."""
     try:
         _root().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".work-", dir=_root()) as folder:
+        _clear_up()
+        with tempfile.TemporaryDirectory(prefix=_WORK, dir=_root()) as folder:
             yield Path(folder)
     except OSError as error:
         raise ModelError(f"{_root()} cannot be written: {error.strerror or error}; make room there") from error
+
+
+def _clear_up() -> None:
+    """Remove what processes left that were killed: work in progress of yesterday."""
+    for folder in _root().glob(f"{_WORK}*"):
+        if time.time() - folder.stat().st_mtime > _WORK_LIVES:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _publish(root: Path, found: Kept, work: Path) -> None:

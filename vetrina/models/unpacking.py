@@ -28,7 +28,7 @@ def unpack(archive: Path, folder: Path, shown: str) -> None:
         ModelError: it is no archive, is cut, holds anything but files and folders that stay inside, or is too large.
     """
     try:
-        with _opened(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
+        with _opened(archive, shown) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in _bounded(tar, shown):
                 tar.extract(member, folder, filter="data")
             _read_to_end(stream, shown)
@@ -45,11 +45,15 @@ def unpack(archive: Path, folder: Path, shown: str) -> None:
         raise ModelError(f"{shown} cannot be unpacked into {folder}: {error.strerror}; make room there") from None
 
 
-def _opened(archive: Path) -> IO[bytes]:
+def _opened(archive: Path, shown: str) -> IO[bytes]:
     """The archive's tar, compressed by gzip or not."""
-    with archive.open("rb") as file:
-        begins = file.read(2)
-    return cast(IO[bytes], gzip.open(archive)) if begins == _GZIP else archive.open("rb")
+    try:
+        file = archive.open("rb")
+    except OSError as error:
+        raise ModelError(f"{shown} cannot be read: {error.strerror}; check its permissions") from None
+    begins = file.read(2)
+    file.seek(0)
+    return cast(IO[bytes], gzip.open(file)) if begins == _GZIP else file
 
 
 def _read_to_end(stream: IO[bytes], shown: str) -> None:
