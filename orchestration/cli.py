@@ -37,6 +37,14 @@ K = Annotated[int, typer.Option("-k", min=1, help="How many products.")]
 ClassName = Annotated[
     str | None, typer.Option("--class", help="Only products of this Open Images class, or of one within it.")
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="FILTER",
+        help='Only products whose catalog attributes pass, such as: category = "Living room" and price < 100',
+    ),
+]
 Exact = Annotated[bool, typer.Option("--exact", help="Compare with everything: what did the index miss?")]
 Confirm = Annotated[
     bool, typer.Option("--confirm-removals", help="Remove what a whole catalog lacks, however much it is.")
@@ -121,14 +129,16 @@ def similar(
     product_id: Annotated[str, typer.Argument(help="A product of the shop.")],
     k: K = 5,
     class_name: ClassName = None,
+    where: Where = None,
     exact: Exact = False,
     picture: Picture = None,
     as_json: Json = False,
 ) -> None:
     """What looks like this product?"""
-    from orchestration.answers import similar_to_product
+    from orchestration.answers import Wish, similar_to_product
 
-    _print(similar_to_product(_deployment(), product_id, k, class_name, exact, picture), as_json, printing.answer)
+    wish = Wish(k, class_name, where, exact)
+    _print(similar_to_product(_deployment(), product_id, wish, picture), as_json, printing.answer)
 
 
 @app.command()
@@ -136,14 +146,28 @@ def search(
     photo: Annotated[Path, typer.Argument(help="A picture file.")],
     k: K = 5,
     class_name: ClassName = None,
+    where: Where = None,
     exact: Exact = False,
     picture: Picture = None,
     as_json: Json = False,
 ) -> None:
     """What looks like the things on this photo?"""
-    from orchestration.answers import similar_to_photo
+    from orchestration.answers import Wish, similar_to_photo
 
-    _print(similar_to_photo(_deployment(), photo, k, class_name, exact, picture), as_json, printing.answer)
+    wish = Wish(k, class_name, where, exact)
+    _print(similar_to_photo(_deployment(), photo, wish, picture), as_json, printing.answer)
+
+
+@app.command()
+def explain(
+    query: Annotated[str, typer.Argument(help="A product of the shop, or a picture file.")],
+    result: Annotated[str, typer.Argument(help="A product that came as a result, or did not.")],
+    as_json: Json = False,
+) -> None:
+    """Why is this product a result? Its vectors, crops, pictures, catalog rows, models and index."""
+    from orchestration.answers import explain_result
+
+    _print(explain_result(_deployment(), query, result), as_json, printing.explanation)
 
 
 @app.command()
