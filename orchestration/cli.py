@@ -237,6 +237,26 @@ def duplicates(as_json: Json = False) -> None:
 
 
 @app.command()
+def export(
+    target: Annotated[
+        str, typer.Argument(help="A file (.parquet, .csv, .jsonl), or a database: sqlite:///FILE, postgresql://….")
+    ],
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TABLE", help="Into a file: only what changed since this table.")
+    ] = None,
+    afresh: Annotated[
+        bool, typer.Option("--afresh", help="Into a database: write everything, not only what changed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Hand the table of similar products over: whole, or what changed."""
+    from orchestration.exports import export_table
+
+    report = export_table(_deployment(), target, since=since, afresh=afresh, progress=_progress(as_json))
+    _print(report, as_json, printing.exported)
+
+
+@app.command()
 def rollback(
     to: Annotated[str | None, typer.Option("--to", help="A version; by default the one before the current.")] = None,
     as_json: Json = False,

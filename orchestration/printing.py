@@ -45,6 +45,13 @@ class Steps:
         elif not self._quiet and done == total:
             self._console.print(f"  {name}: {done} of {total}")
 
+    def count(self, what: str, done: int) -> None:
+        """So many were worked, of nobody knows how many."""
+        if self._bars is not None:
+            if what not in self._tasks:
+                self._tasks[what] = self._bars.add_task(what, total=None)
+            self._bars.update(self._tasks[what], completed=done)
+
     def end(self) -> None:
         """The run is over."""
         if self._bars is not None:
@@ -206,6 +213,19 @@ def published(report: dict[str, Any]) -> None:
     _out.print(f"Serving index {report['version']} (publication {report['number']})")
     if not report["table"]:
         _out.print("[yellow]note[/yellow] Its table of similar products is not there; materialize similar_products")
+
+
+def exported(report: dict[str, Any]) -> None:
+    """What an export wrote."""
+    whole = f"Table {report['table']}"
+    if report["since"] is None:
+        _out.print(f"{whole}: {report['products']} products written")
+    elif report["since"] == report["table"]:
+        _out.print(f"{whole} is there already")
+    else:
+        _out.print(
+            f"{whole} since {report['since']}: {report['products']} products changed, {report['removed']} removed"
+        )
 
 
 def garbage(report: dict[str, Any]) -> None:
