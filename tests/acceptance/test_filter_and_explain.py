@@ -1,37 +1,13 @@
 """`--where`, `--exact` and `vetrina explain` as a person meets them."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import refusal, run, values
 from support.fault_server import FaultServer
 from support.shops import Shop, opened_shop, rows_of
-
-VETRINA = str(Path(sys.executable).with_name("vetrina"))
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """`vetrina ...` in a process of its own, under the settings in force."""
-    return subprocess.run([VETRINA, *map(str, arguments)], capture_output=True, text=True, timeout=120)
-
-
-def values(*arguments: object) -> dict[str, Any]:
-    """What a command answers with --json."""
-    done = run(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def refusal(*arguments: object) -> str:
-    """The line that a command has to say for itself when it can do nothing."""
-    done = run(*arguments)
-    assert (done.returncode, done.stdout) == (1, "")
-    return next(line for line in done.stderr.splitlines() if line.startswith("vetrina: "))
 
 
 @pytest.fixture(scope="module")
