@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,56 +17,41 @@ from vetrina.search.attributes import attributes_of
 from vetrina.search.collage import Tile, draw_collage
 from vetrina.search.engine import Answer, Neighbour
 from vetrina.search.explaining import explain, item_as_json, origin_of
-from vetrina.search.filters import Filter, parse_filter
-from vetrina.search.window import PhotoQuery, ShopWindow
+from vetrina.search.window import ANY, Conditions, Found, PhotoQuery, ShopWindow
 
 _NAMES = ("name", "title", "product_name", "label")
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What is asked for beside the query: how many, of which class, that pass which filter, compared how."""
-
-    k: int = 5
-    class_name: str | None = None
-    where: str | None = None
-    exact: bool = False
-
-    def filter(self) -> Filter | None:
-        """The filter. Raises SettingError."""
-        return None if self.where is None else parse_filter(self.where)
-
-
 def similar_to_product(
-    deployment: Deployment, product_id: str, wish: Wish, picture: Path | None = None
+    deployment: Deployment, product_id: str, k: int, conditions: Conditions = ANY, picture: Path | None = None
 ) -> dict[str, Any]:
     """What looks like a product. Raises NotFound, SettingError."""
-    where = wish.filter()
     window = deployment.window()
-    _, answer = window.similar(product_id, wish.k, class_name=wish.class_name, where=where, exact=wish.exact)
-    served = window.similar(product_id, wish.k, class_name=wish.class_name, where=where)[1] if wish.exact else None
-    names = _names(window, [product_id, *(found.product_id for found in answer.neighbours)])
+    found = window.similar(product_id, k, conditions)
+    served = window.similar(product_id, k, replace(conditions, exact=False)) if conditions.exact else None
+    names = _names(window, [product_id, *(other.product_id for other in found.answer.neighbours)])
     if picture is not None:
         item = window.engine.items_of(product_id)[0]
         query = Tile(window.picture(item.sha256), names.get(product_id, product_id), "", None)
-        _draw(window, query, answer, names, picture)
+        _draw(window, query, found.answer, names, picture)
     described = {"product_id": product_id, "name": names.get(product_id)}
-    return _described(described, answer, served, names, window, picture)
+    return _described(described, found, served, names, window, picture)
 
 
-def similar_to_photo(deployment: Deployment, photo: Path, wish: Wish, picture: Path | None = None) -> dict[str, Any]:
+def similar_to_photo(
+    deployment: Deployment, photo: Path, k: int, conditions: Conditions = ANY, picture: Path | None = None
+) -> dict[str, Any]:
     """What looks like the things on a photo. Raises NotFound, PictureError, FileNotFoundError, SettingError."""
-    where = wish.filter()
     data = _photo(photo)
     window = deployment.window()
     seen = window.photo(data)
-    answer = window.search(seen, wish.k, class_name=wish.class_name, where=where, exact=wish.exact)
-    served = window.search(seen, wish.k, class_name=wish.class_name, where=where) if wish.exact else None
-    names = _names(window, [found.product_id for found in answer.neighbours])
+    found = window.search(seen, k, conditions)
+    served = window.search(seen, k, replace(conditions, exact=False)) if conditions.exact else None
+    names = _names(window, [other.product_id for other in found.answer.neighbours])
     if picture is not None:
-        _draw(window, Tile(seen.pixels, photo.name, "", None), answer, names, picture)
+        _draw(window, Tile(seen.pixels, photo.name, "", None), found.answer, names, picture)
     described = {"photo": str(photo), "detections": _detections(seen)}
-    return _described(described, answer, served, names, window, picture, seen)
+    return _described(described, found, served, names, window, picture, seen)
 
 
 def explain_result(deployment: Deployment, asked: str, result: str) -> dict[str, Any]:
@@ -196,8 +181,8 @@ def names_in(texts: dict[str, str]) -> dict[str, str]:
 
 def _described(
     query: dict[str, Any],
-    answer: Answer,
-    served: Answer | None,
+    found: Found,
+    served: Found | None,
     names: dict[str, str],
     window: ShopWindow,
     picture: Path | None,
@@ -206,11 +191,12 @@ def _described(
     """An answer as plain values; `served` is what the index alone gives, where everything was compared."""
     return {
         "query": query,
-        "similar": [_neighbour(found, names, photo) for found in answer.neighbours],
-        "available": answer.available,
-        "exact": answer.exact,
-        "missed": None if served is None else missed(answer, served),
-        "index_version": answer.index_version,
+        "similar": [_neighbour(other, names, photo) for other in found.answer.neighbours],
+        "left_out": [asdict(other) for other in found.left_out],
+        "available": found.answer.available,
+        "exact": found.answer.exact,
+        "missed": None if served is None else missed(found.answer, served.answer),
+        "index_version": found.answer.index_version,
         "picture": None if picture is None else str(picture),
         "problems": window.problems,
     }

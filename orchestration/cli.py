@@ -45,6 +45,10 @@ Where = Annotated[
         help='Only products whose catalog attributes pass, such as: category = "Living room" and price < 100',
     ),
 ]
+Duplicates = Annotated[
+    bool | None,
+    typer.Option("--duplicates/--no-duplicates", help="Also products that show the same picture again."),
+]
 Exact = Annotated[bool, typer.Option("--exact", help="Compare with everything: what did the index miss?")]
 Confirm = Annotated[
     bool, typer.Option("--confirm-removals", help="Remove what a whole catalog lacks, however much it is.")
@@ -130,15 +134,17 @@ def similar(
     k: K = 5,
     class_name: ClassName = None,
     where: Where = None,
+    duplicates: Duplicates = None,
     exact: Exact = False,
     picture: Picture = None,
     as_json: Json = False,
 ) -> None:
     """What looks like this product?"""
-    from orchestration.answers import Wish, similar_to_product
+    from orchestration.answers import similar_to_product
 
-    wish = Wish(k, class_name, where, exact)
-    _print(similar_to_product(_deployment(), product_id, wish, picture), as_json, printing.answer)
+    deployment = _deployment()
+    conditions = deployment.conditions(class_name, where, duplicates, exact)
+    _print(similar_to_product(deployment, product_id, k, conditions, picture), as_json, printing.answer)
 
 
 @app.command()
@@ -147,15 +153,17 @@ def search(
     k: K = 5,
     class_name: ClassName = None,
     where: Where = None,
+    duplicates: Duplicates = None,
     exact: Exact = False,
     picture: Picture = None,
     as_json: Json = False,
 ) -> None:
     """What looks like the things on this photo?"""
-    from orchestration.answers import Wish, similar_to_photo
+    from orchestration.answers import similar_to_photo
 
-    wish = Wish(k, class_name, where, exact)
-    _print(similar_to_photo(_deployment(), photo, wish, picture), as_json, printing.answer)
+    deployment = _deployment()
+    conditions = deployment.conditions(class_name, where, duplicates, exact)
+    _print(similar_to_photo(deployment, photo, k, conditions, picture), as_json, printing.answer)
 
 
 @app.command()

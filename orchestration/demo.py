@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestration import printing
-from orchestration.answers import Wish, similar_to_product
+from orchestration.answers import similar_to_product
 from orchestration.deployment import Deployment
 from orchestration.intake import Report, add_catalogs
 from orchestration.sample_shop import get_sample_shop
@@ -30,10 +30,10 @@ def run_demo(deployment: Deployment, folder: Path) -> None:
     for product_id in _ASKED[::2]:
         print()
         drawn = folder / f"similar-to-{product_id.rpartition('#')[2]}.png"
-        printing.answer(similar_to_product(deployment, product_id, Wish(), drawn))
+        printing.answer(similar_to_product(deployment, product_id, 5, picture=drawn))
     add(f"A new batch: {late.name}", [late])
     print()
-    printing.answer(similar_to_product(deployment, _ASKED[1], Wish()))
+    printing.answer(similar_to_product(deployment, _ASKED[1], 5))
     add("Everything again, unchanged", [*early, late])
 
     print("\n== What each step cost")

@@ -116,8 +116,11 @@ def answer(report: dict[str, Any]) -> None:
         row = (found["product_id"], found["name"] or "", found["class"] or "", found["matched"])
         table.add_row(f"{found['score']:.3f}", *(escape(text) for text in row))
     _out.print(table)
-    if report["available"] <= len(report["similar"]):
-        _out.print(f"These are all {report['available']} that qualify.")
+    if report["left_out"]:
+        same = ", ".join(escape(other["product_id"]) for other in report["left_out"])
+        _out.print(f"Left out, since they show the same picture again: {same}")
+    if report["available"] <= len(report["similar"]) + len(report["left_out"]):
+        _out.print(f"These are all {len(report['similar'])} that qualify.")
     if report["missed"] is not None:
         missed = ", ".join(map(escape, report["missed"])) or "none of them"
         _out.print(f"Compared with everything; the index alone would have missed: {missed}")

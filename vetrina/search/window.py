@@ -6,7 +6,7 @@ those that were removed since.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,6 +24,7 @@ from vetrina.index.sources import IndexItems
 from vetrina.index.versions import current, open_index
 from vetrina.pictures.decoding import decode_picture
 from vetrina.search.attributes import Attributes, attributes_of, parse_attributes
+from vetrina.search.distinct import LeftOut, distinct_answer
 from vetrina.search.engine import Answer, Query, SearchEngine
 from vetrina.search.filters import Filter
 from vetrina.store import Store, blob_path
@@ -45,6 +46,36 @@ class PhotoQuery:
     pixels: np.ndarray
     parts: list[tuple[Box, Crop | None]]
     query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What results must meet.
+
+    Attributes:
+        class_name: they have an item of this class, or of one within it.
+        where: their catalog attributes pass.
+        distinct: none is a near-duplicate of the product that asks, and of those that are one another's near-duplicates
+            there is the best only.
+        exact: everything is compared.
+    """
+
+    class_name: str | None = None
+    where: Filter | None = None
+    distinct: bool = False
+    exact: bool = False
+
+
+ANY = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A query with its answer, and the near-duplicates that were left out of it."""
+
+    query: Query
+    answer: Answer
+    left_out: list[LeftOut]
 
 
 class ShopWindow:
@@ -82,19 +113,11 @@ class ShopWindow:
         )
         self._narrowed: dict[str, SearchEngine] = {}
 
-    def similar(
-        self,
-        product_id: str,
-        k: int,
-        *,
-        class_name: str | None = None,
-        where: Filter | None = None,
-        exact: bool = False,
-    ) -> tuple[Query, Answer]:
+    def similar(self, product_id: str, k: int, conditions: Conditions = ANY) -> Found:
         """The k products most similar to a product, without itself. Raises NotFound, SettingError."""
         query = self.engine.product_query(product_id)
-        classes = self.classes_within(class_name)
-        return query, self.passing(where).search(query, k, exclude=[product_id], classes=classes, exact=exact)
+        shown = sorted({item.sha256 for item in self.engine.items_of(product_id)})
+        return self._find(query, k, conditions, exclude=[product_id], shown=shown)
 
     def photo(self, data: bytes) -> PhotoQuery:
         """See what is on a photo.
@@ -115,18 +138,21 @@ class ShopWindow:
         kinds = tuple("whole" if crop is None else "crop" for _, crop in parts)
         return PhotoQuery(pixels, parts, Query(vectors, kinds))
 
-    def search(
-        self,
-        photo: PhotoQuery,
-        k: int,
-        *,
-        class_name: str | None = None,
-        where: Filter | None = None,
-        exact: bool = False,
-    ) -> Answer:
-        """The k products most similar to a photo. Raises NotFound, SettingError."""
-        classes = self.classes_within(class_name)
-        return self.passing(where).search(photo.query, k, classes=classes, exact=exact)
+    def search(self, photo: PhotoQuery, k: int, conditions: Conditions = ANY) -> Found:
+        """The k products most similar to a photo; the one it shows may be among them. Raises NotFound, SettingError."""
+        return self._find(photo.query, k, conditions, exclude=[], shown=[])
+
+    def _find(
+        self, query: Query, k: int, conditions: Conditions, *, exclude: Sequence[str], shown: Sequence[str]
+    ) -> Found:
+        engine, classes = self.passing(conditions.where), self.classes_within(conditions.class_name)
+
+        def search(count: int) -> Answer:
+            return engine.search(query, count, exclude=exclude, classes=classes, exact=conditions.exact)
+
+        if not conditions.distinct:
+            return Found(query, search(k), [])
+        return Found(query, *distinct_answer(self.store, search, k, shown))
 
     @cached_property
     def attributes(self) -> Attributes:
