@@ -37,6 +37,18 @@ K = Annotated[int, typer.Option("-k", min=1, help="How many products.")]
 ClassName = Annotated[
     str | None, typer.Option("--class", help="Only products of this Open Images class, or of one within it.")
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="FILTER",
+        help='Only products whose catalog attributes pass, such as: category = "Living room" and price < 100',
+    ),
+]
+Duplicates = Annotated[
+    bool | None,
+    typer.Option("--duplicates/--no-duplicates", help="Also products that show the same picture again."),
+]
 Exact = Annotated[bool, typer.Option("--exact", help="Compare with everything: what did the index miss?")]
 Confirm = Annotated[
     bool, typer.Option("--confirm-removals", help="Remove what a whole catalog lacks, however much it is.")
@@ -124,6 +136,8 @@ def similar(
     product_id: Annotated[str, typer.Argument(help="A product of the shop.")],
     k: K = 5,
     class_name: ClassName = None,
+    where: Where = None,
+    duplicates: Duplicates = None,
     exact: Exact = False,
     picture: Picture = None,
     as_json: Json = False,
@@ -131,7 +145,9 @@ def similar(
     """What looks like this product?"""
     from orchestration.answers import similar_to_product
 
-    _print(similar_to_product(_deployment(), product_id, k, class_name, exact, picture), as_json, printing.answer)
+    deployment = _deployment()
+    conditions = deployment.conditions(class_name, where, duplicates, exact)
+    _print(similar_to_product(deployment, product_id, k, conditions, picture), as_json, printing.answer)
 
 
 @app.command()
@@ -139,6 +155,8 @@ def search(
     photo: Annotated[Path, typer.Argument(help="A picture file.")],
     k: K = 5,
     class_name: ClassName = None,
+    where: Where = None,
+    duplicates: Duplicates = None,
     exact: Exact = False,
     picture: Picture = None,
     as_json: Json = False,
@@ -146,7 +164,21 @@ def search(
     """What looks like the things on this photo?"""
     from orchestration.answers import similar_to_photo
 
-    _print(similar_to_photo(_deployment(), photo, k, class_name, exact, picture), as_json, printing.answer)
+    deployment = _deployment()
+    conditions = deployment.conditions(class_name, where, duplicates, exact)
+    _print(similar_to_photo(deployment, photo, k, conditions, picture), as_json, printing.answer)
+
+
+@app.command()
+def explain(
+    query: Annotated[str, typer.Argument(help="A product of the shop, or a picture file.")],
+    result: Annotated[str, typer.Argument(help="A product that came as a result, or did not.")],
+    as_json: Json = False,
+) -> None:
+    """Why is this product a result? Its vectors, crops, pictures, catalog rows, models and index."""
+    from orchestration.answers import explain_result
+
+    _print(explain_result(_deployment(), query, result), as_json, printing.explanation)
 
 
 @app.command()
@@ -213,6 +245,26 @@ def duplicates(as_json: Json = False) -> None:
     from orchestration.evaluation import duplicates_in_shop
 
     _print(duplicates_in_shop(_deployment(), progress=_progress(as_json)), as_json, evaluation_printing.duplicates)
+
+
+@app.command()
+def export(
+    target: Annotated[
+        str, typer.Argument(help="A file (.parquet, .csv, .jsonl), or a database: sqlite:///FILE, postgresql://….")
+    ],
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TABLE", help="Into a file: only what changed since this table.")
+    ] = None,
+    afresh: Annotated[
+        bool, typer.Option("--afresh", help="Into a database: write everything, not only what changed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Hand the table of similar products over: whole, or what changed."""
+    from orchestration.exports import export_table
+
+    report = export_table(_deployment(), target, since=since, afresh=afresh, progress=_progress(as_json))
+    _print(report, as_json, printing.exported)
 
 
 @app.command()

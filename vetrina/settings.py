@@ -98,6 +98,11 @@ class Settings:
         "How far a batch may differ from earlier ones without a warning; 0: not at all, 1: in all.",
     )
     neighbours: int = _setting(10, "VETRINA_NEIGHBOURS", "Similar products kept for each product (k).")
+    hide_duplicates: bool = _setting(
+        True,
+        "VETRINA_HIDE_DUPLICATES",
+        "Leave out results that show the picture of the query or of a better one again.",
+    )
     watch: str = _setting(
         "", "VETRINA_WATCH", "A folder or s3:// prefix whose new catalog files become batches; empty: none."
     )
