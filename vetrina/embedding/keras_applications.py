@@ -169,7 +169,7 @@ def build_network(chosen: Chosen) -> Any:
 def _with_weights(chosen: Chosen, path: Path) -> Any:
     keras_weights.digest_of(path)
     network = _bare(chosen)
-    keras_weights.load(network, path, f"{chosen.text}")
+    keras_weights.load(network, path, chosen.text)
     if chosen.application.module == "efficientnet":
         _divide_once_more(network)
     return network
@@ -215,7 +215,7 @@ def _prepare(handle: Handle, store: object, report: Report) -> None:
     if chosen.weights == _IMAGENET:
         _fetch(chosen, report)
     elif chosen.weights == _RANDOM:
-        report(_random_warning(chosen))
+        report(f"WARNING: {_random_warning(chosen)}")
     if not _on_litert(chosen):
         build_network(chosen)  # so that weights of no use are said now
     elif kept_model(chosen.fingerprint) is None:
@@ -236,7 +236,7 @@ def _fetch(chosen: Chosen, report: Report) -> None:
 
 
 def _random_warning(chosen: Chosen) -> str:
-    return f"WARNING: {chosen.text} has random weights: it shows speed, and its neighbours mean nothing"
+    return f"{chosen.text} has random weights: it shows how fast the network is, and its neighbours mean nothing"
 
 
 def _on_litert(chosen: Chosen) -> bool:

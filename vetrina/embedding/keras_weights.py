@@ -108,6 +108,12 @@ def fetch(slug: str, published: Published, check: Callable[[Path], None], report
         ModelError: it cannot be fetched, or is not what was published.
     """
     target = _folder() / published.name
+    # A file that somebody laid there, or whose record a power failure took, is as good as one that comes now.
+    if fetched(slug) is None and target.exists():
+        report(f"Taking {target}, which is there already")
+        _compare(published, target, f"delete {target}")
+        check(target)
+        return _note(slug, target)
     report(f"Fetching {published.url}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,12 +121,16 @@ def fetch(slug: str, published: Published, check: Callable[[Path], None], report
             file = Path(aside) / published.name  # Keras reads a file by its ending
             _download(published, file, target)
             check(file)
-            found = Fetched(target, digest_of(file))
             file.replace(target)
     except OSError as error:
         raise ModelError(f"Cannot write {target}: {error.strerror or error}") from error
-    # The record last: without it a file counts as not fetched.
-    write_atomically(_record(slug), json.dumps({"file": target.name, "sha256": found.sha256}).encode())
+    return _note(slug, target)
+
+
+def _note(slug: str, file: Path) -> Fetched:
+    """Write down what came. Without this record a file counts as not fetched, so it is written last."""
+    found = Fetched(file, digest_of(file))
+    write_atomically(_record(slug), json.dumps({"file": file.name, "sha256": found.sha256}).encode())
     return found
 
 
@@ -145,13 +155,19 @@ def _download(published: Published, file: Path, target: Path) -> None:
         raise ModelError(f"The weights {published.url} cannot be fetched ({_reason(error)}): {hint}") from error
     except _TooMuch as error:
         raise ModelError(f"The weights {published.url} cannot be fetched ({error}): {hint}") from None
-    if published.digest is not None:
-        found = _hashed(file, "sha256" if len(published.digest) == 64 else "md5")
-        if found != published.digest:
-            raise ModelError(
-                f"The weights {published.url} are not the published ones ({found[:12]}…, expected "
-                f"{published.digest[:12]}…): {hint}"
-            )
+    _compare(published, file, hint)
+
+
+def _compare(published: Published, file: Path, hint: str) -> None:
+    """Raise ModelError where the file is not the published one, as far as its digest is known."""
+    if published.digest is None:
+        return
+    found = _hashed(file, "sha256" if len(published.digest) == 64 else "md5")
+    if found != published.digest:
+        raise ModelError(
+            f"The file of {published.url} is not the published one ({found[:12]}…, expected "
+            f"{published.digest[:12]}…): {hint}"
+        )
 
 
 class _TooMuch(Exception):
