@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,13 @@ from support.fault_server import FaultServer
 
 from vetrina.embedding import keras_applications, keras_weights
 from vetrina.embedding.backbone import backbone_of
-from vetrina.embedding.extractor import Extractor, identify_extractor, open_extractor, prepare_extractor
+from vetrina.embedding.extractor import (
+    Extractor,
+    extractor_files,
+    identify_extractor,
+    open_extractor,
+    prepare_extractor,
+)
 from vetrina.embedding.keras_applications import Chosen, build_network
 from vetrina.embedding.keras_table import APPLICATIONS, wide_dims
 from vetrina.embedding.on_litert import LiteRTExtractor, model_file
@@ -238,7 +245,7 @@ def test_an_altered_conversion_is_refused(models: Path) -> None:
         ("keras:MobileNetV2#alpha=nan,weights=random", r"has the alpha 'nan'"),
         ("keras:MobileNetV2#alpha=0.6", r"no ImageNet weights .* alpha may be 0.35, 0.5, 0.75, 1, 1.3, 1.4"),
         ("keras:ResNet50#alpha=1", r"unknown option 'alpha'; it takes weights, precision"),
-        ("keras:ResNet50#precision=half", r"has the precision 'half'; use exact or mixed"),
+        ("keras:ResNet50#precision=half", r"has the precision 'half'; use float32 or mixed"),
     ],
 )
 def test_a_handle_that_cannot_be_understood_is_refused(handle: str, message: str) -> None:
@@ -277,6 +284,8 @@ def test_imagenet_weights_are_fetched_once_and_then_need_no_network(
     assert np.abs(found.embed(few) - extractor.embed(few)).max() <= MAX_DIFFERENCE
     prepare_extractor(SMALL, None, _quiet)
     assert published.count(f"/{WEIGHTS_NAME}") == 1
+    kept = extractor_files(SMALL)
+    assert len(kept) == 4 and all(file.is_file() for file in kept) and models / "keras" / WEIGHTS_NAME in kept
 
 
 def test_a_file_that_lies_there_already_is_taken(published: FaultServer, weights: Path, models: Path) -> None:
@@ -306,9 +315,9 @@ def test_altered_weights_are_refused_and_fetched_again(published: FaultServer, m
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (faults.status(404), r"cannot be fetched \(the server answers 404\): check the network, or get the file"),
-        (faults.reset(), r"cannot be fetched \("),
-        (faults.short(), r"cannot be fetched \(.*(IncompleteRead|came of)"),
+        (faults.status(404), r"cannot be fetched: answered 404 \(http-404\): check the network, or get the file"),
+        (faults.reset(), r"cannot be fetched after 3 tries: .*\(connection\)"),
+        (faults.short(), r"cannot be fetched after 3 tries: .*\(short-body\)"),
         (faults.html(), r"no such file as their ending says"),
     ],
     ids=["404", "reset", "short", "html"],
@@ -322,16 +331,24 @@ def test_a_download_that_fails_is_said_and_leaves_nothing(
     assert list((models / "keras").iterdir()) == []
 
 
-def test_a_download_without_an_end_is_given_up(published: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen = Chosen.of(parse_handle(SMALL))
-    monkeypatch.setattr(keras_weights, "_ALL_SECONDS", 0.2)
+def test_a_download_is_bounded_in_time_and_size(published: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen, limits = Chosen.of(parse_handle(SMALL)), keras_weights._LIMITS
+    assert limits.deadline <= 3600 and limits.max_bytes <= 4 << 30 and limits.max_redirects <= 5
+    monkeypatch.setattr(keras_weights, "_LIMITS", replace(limits, deadline=0.2, attempts=1))
     published.fail(f"/{WEIGHTS_NAME}", faults.drip())
-    with pytest.raises(ModelError, match=r"not whole after 0.2 s"):
+    with pytest.raises(ModelError, match=r"did not arrive within 0.2 s"):
         keras_applications._fetch(chosen, _quiet)
-    monkeypatch.setattr(keras_weights, "_MOST_BYTES", 1000)
+    monkeypatch.setattr(keras_weights, "_LIMITS", replace(limits, max_bytes=1000))
     published.fail(f"/{WEIGHTS_NAME}", faults.answer(bytes(5000)))
-    with pytest.raises(ModelError, match=r"more than 1000 bytes"):
+    with pytest.raises(ModelError, match=r"larger than 1000 bytes"):
         keras_applications._fetch(chosen, _quiet)
+
+
+def test_offline_nothing_is_asked(published: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VETRINA_OFFLINE", "yes")
+    with pytest.raises(ModelError, match=r"alpha=0.35 is not on this machine, and VETRINA_OFFLINE forbids"):
+        prepare_extractor(SMALL, None, _quiet)
+    assert published.count(f"/{WEIGHTS_NAME}") == 0
 
 
 def test_a_server_that_is_not_reached_is_said_with_what_to_do(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +358,7 @@ def test_a_server_that_is_not_reached_is_said_with_what_to_do(models: Path, monk
     with pytest.raises(ModelError) as failure:
         prepare_extractor(SMALL, None, _quiet)
     said = str(failure.value)
-    assert f"http://127.0.0.1:9/{WEIGHTS_NAME}" in said and "the server is not reached" in said
+    assert f"http://127.0.0.1:9/{WEIGHTS_NAME}" in said and "(connection)" in said
     assert "weights=/path/to/file.h5" in said and str(models / "keras" / WEIGHTS_NAME) in said
 
 

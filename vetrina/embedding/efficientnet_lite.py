@@ -165,4 +165,8 @@ def _open(handle: Handle, store: object) -> Extractor:
     return EfficientNetLite0()
 
 
-FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open)
+def _files(handle: Handle) -> list[Path]:
+    return [model_file(), _sidecar(model_file())]
+
+
+FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open, _files)
