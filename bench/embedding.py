@@ -1,6 +1,6 @@
 """An extractor's speed: pictures per second against the bare model's, and the share of the device's peak.
 
-    python bench/embedding.py [HANDLE …] [--pictures 256] [--repeat 3]
+    python bench/embedding.py [HANDLE …] [--pictures 256] [--repeat 3] [--on-tensorflow]
 
 *embed*: uint8 pictures of the sample shop in memory → vectors, on a thread for each core. *bare*: the same runtime on
 tensors that lie ready, on as many threads (TensorFlow: one call after the other at the extractor's batch). *Keras at
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,15 @@ def peak_round() -> tuple[Callable[[], object], float]:
     return lambda: tf.matmul(one, one).numpy(), 2.0 * side**3
 
 
-def measure(handle: str, pictures: list[np.ndarray], repeat: int, workers: int) -> None:
-    prepare_extractor(handle, None, print)
-    extractor = open_extractor(handle)
+def on_tensorflow(handle: str) -> Extractor:
+    """The extractor as a card would run it, wherever this runs."""
+    backbone = backbone_of(handle)
+    network = tensorflow().function(partial(backbone.build(), training=False))
+    return TensorFlowExtractor(handle, backbone.fingerprint, backbone.dims, backbone.preprocessing, network)
+
+
+def measure(extractor: Extractor, pictures: list[np.ndarray], repeat: int, workers: int) -> None:
+    handle = extractor.handle
     count = len(pictures)
     with ThreadPoolExecutor(workers) as pool:
         keras_work, operations = keras_round(handle, count)
@@ -146,11 +153,14 @@ def main() -> None:
     parser.add_argument("handles", nargs="*", default=[DEFAULT_EXTRACTOR])
     parser.add_argument("--pictures", type=int, default=256)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--on-tensorflow", action="store_true", help="by TensorFlow, where LiteRT would run it")
     options = parser.parse_args()
     pictures = sample_pictures(options.pictures)
     print(f"{datetime.date.today()}, {device_name()}")
     for handle in options.handles:
-        measure(handle, pictures, options.repeat, Settings().worker_count)
+        prepare_extractor(handle, None, print)
+        extractor = on_tensorflow(handle) if options.on_tensorflow else open_extractor(handle)
+        measure(extractor, pictures, options.repeat, Settings().worker_count)
 
 
 if __name__ == "__main__":
