@@ -24,8 +24,8 @@ def card_present() -> bool:
 @lru_cache(maxsize=1)
 def tensorflow() -> Any:
     """The module `tensorflow`, loaded and set up; takes seconds the first time."""
-    # Its start prints a screenful of hints for those who build it.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Its start prints hints for those who build it and, without a card, errors about the card.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if card_present() else "3")
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
