@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vetrina.embedding.extractor import Extractor, ExtractorFamily, ExtractorIdentity
-from vetrina.embedding.on_tensorflow import BATCH, TensorFlowExtractor
+from vetrina.embedding.on_tensorflow import TensorFlowExtractor
 from vetrina.embedding.preprocessing import Preprocessing
 from vetrina.errors import ModelError, UnfitModel
 from vetrina.models import fingerprint_of
@@ -135,7 +135,7 @@ def _open(handle: Handle, store: object) -> Extractor:
         plan["dims"],
         Preprocessing(plan["side"]),
         vectors,
-        batch=plan["batch"] or BATCH,
+        batch=plan["batch"],
     )
 
 

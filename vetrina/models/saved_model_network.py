@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vetrina.accelerator import tensorflow
 from vetrina.errors import ModelError, UnfitModel
 
 _SIGNATURES = ("default", "serving_default", "image_feature_vector")
@@ -71,10 +72,11 @@ def answer_of(network: Network, pictures: np.ndarray, shown: str) -> Mapping[str
     Raises:
         UnfitModel: it cannot work them.
     """
-    import tensorflow as tf
-
+    tf = tensorflow()
     try:
         outputs = network.run(tf.constant(pictures))
+    except tf.errors.ResourceExhaustedError:
+        raise  # a smaller batch may do
     except (tf.errors.OpError, ValueError, TypeError) as error:
         size = " × ".join(map(str, pictures.shape))
         raise UnfitModel(f"The model {shown} cannot work float32 pictures of {size}: {_short(error)}") from None
@@ -101,6 +103,7 @@ def _load(folder: Path, shown: str) -> Any:
 def _tensorflow_hub() -> Any:
     """The module; its own deprecation warning is nothing to the people who run a shop."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    tensorflow()  # set up before the hub's module uses it
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         import tensorflow_hub  # type: ignore[import-untyped]
