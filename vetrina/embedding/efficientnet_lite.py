@@ -122,6 +122,7 @@ class EfficientNetLite0:
     handle = DEFAULT_EXTRACTOR
     fingerprint = FINGERPRINT
     dims = DIMS
+    batch = 1
 
     def __init__(self) -> None:
         # First use without `fetch`: convert now rather than fail (needs TensorFlow and half a minute, once).
