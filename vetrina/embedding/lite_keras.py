@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vetrina.accelerator import tensorflow
 from vetrina.errors import ModelError
 
 DIMS = 1280
@@ -92,6 +93,7 @@ class LiteBuilder:
     """
 
     def __init__(self, network: Network, weights: dict[str, np.ndarray], *, folded: bool) -> None:
+        tensorflow()  # sets up what Keras runs on
         import keras
 
         self._keras = keras

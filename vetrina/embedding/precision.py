@@ -1,6 +1,6 @@
-"""EfficientNet-Lite from Keras to LiteRT, at full or reduced precision. TensorFlow is loaded where a model is converted.
+"""Precision: how a converted model may keep its numbers, and what that costs.
 
-    float32  the same numbers as in Keras, to 1e-5.
+    float32  the same vectors as in Keras, to 1e-5.
     float16  weights stored half as wide, computed in float32: half the file, the same speed.
     int8     weights and activations in whole numbers of 8 bits, for which the range of every activation must be known.
 
@@ -15,42 +15,29 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vetrina.accelerator import tensorflow
 from vetrina.embedding.preprocessing import Preprocessing
 
-PRECISIONS = ("float32", "float16", "int8")
-_CALIBRATION_SEED = 0
-_CALIBRATION_PICTURES = 100
-CONVERSIONS: dict[str, list[object]] = {
-    "float16": ["weights"],
-    "int8": ["full", "made-up", _CALIBRATION_SEED, _CALIBRATION_PICTURES],
-}
+FLOAT32, FLOAT16, INT8 = PRECISIONS = ("float32", "float16", "int8")
+LOWEST_COSINE = {FLOAT16: 0.999, INT8: 0.9}
+"""Between a reduced model's vector and the exact one; a conversion that turns a vector further went wrong."""
+_SEED = 0
+_PICTURES = 100
+RECIPES: dict[str, list[object]] = {FLOAT16: [FLOAT16, "weights"], INT8: [INT8, "full", "made-up", _SEED, _PICTURES]}
 """What the vectors of a reduced precision depend on beside the weights: a part of the fingerprint."""
 
 
-def convert_to_litert(model: Any, preprocessing: Preprocessing, precision: str) -> bytes:
-    """The Keras model as a LiteRT file: float32 [1, side, side, 3] → float32 [1, dims], whatever lies between.
-
-    Args:
-        model: as `LiteBuilder.build` gives it.
-        precision: one of `PRECISIONS`.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    # A concrete function pins the batch to 1: XNNPACK refuses to reshape, and threads scale better than batches.
-    specification = tf.TensorSpec((1, preprocessing.side, preprocessing.side, 3), tf.float32, name="picture")
-    function = tf.function(lambda picture: model(picture, training=False)).get_concrete_function(specification)
-    # Frozen first: left as variables, the weights would stay out of the file (88 kB, and it fails on invoke).
-    frozen = convert_variables_to_constants_v2(function)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
-    if precision != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if precision == "float16":
+def reduce(converter: Any, precision: str, preprocessing: Preprocessing) -> None:
+    """Make a TFLiteConverter keep its model at the precision; inputs and outputs stay float32."""
+    if precision == FLOAT32:
+        return
+    tf = tensorflow()
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if precision == FLOAT16:
         converter.target_spec.supported_types = [tf.float16]
-    if precision == "int8":
-        pictures = made_up_pictures(preprocessing.side, _CALIBRATION_PICTURES, _CALIBRATION_SEED)
-        converter.representative_dataset = lambda: ([preprocessing(pixels)] for pixels in pictures)
-    return bytes(converter.convert())
+        return
+    pictures = made_up_pictures(preprocessing.side, _PICTURES, _SEED)
+    converter.representative_dataset = lambda: ([preprocessing(pixels)] for pixels in pictures)
 
 
 def made_up_pictures(side: int, count: int, seed: int) -> Iterator[np.ndarray]:
