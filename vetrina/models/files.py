@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vetrina.errors import ModelError
+from vetrina.settings import offline
 
 FOLDER_VARIABLE = "VETRINA_MODELS"
 
@@ -45,6 +46,15 @@ def models_folder() -> Path:
     """The folder of all weights: $VETRINA_MODELS, else `.models` beside the `vetrina` package."""
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named).expanduser() if named else Path(__file__).resolve().parent.parent.parent / ".models"
+
+
+def check_online(model: str) -> None:
+    """Raise ModelError when VETRINA_OFFLINE forbids to fetch `model` (its handle, fit to be shown)."""
+    if offline():
+        raise ModelError(
+            f"The model {model} is not on this machine, and VETRINA_OFFLINE forbids to fetch it: run `vetrina models` "
+            "where there is a network, or copy the models folder from such a machine"
+        )
 
 
 def sha256_hex(data: bytes) -> str:
