@@ -26,7 +26,7 @@ from vetrina.embedding.backbone import Backbone
 from vetrina.embedding.extractor import Extractor, ExtractorFamily, ExtractorIdentity
 from vetrina.embedding.keras_table import APPLICATIONS, Application, wide_dims
 from vetrina.embedding.on_litert import LiteRTExtractor, converted, files_of, kept_model, model_file
-from vetrina.embedding.on_tensorflow import TensorFlowExtractor
+from vetrina.embedding.on_tensorflow import TensorFlowExtractor, traced
 from vetrina.errors import ModelError
 from vetrina.models import fingerprint_of
 from vetrina.models.families import Report, unknown
@@ -261,20 +261,8 @@ def _open(handle: Handle, store: object) -> Extractor:
             chosen.text, chosen.fingerprint, chosen.dims, chosen.application.preprocessing, _converted(chosen)
         )
     return TensorFlowExtractor(
-        chosen.text, chosen.fingerprint, chosen.dims, chosen.application.preprocessing, _traced(build_network(chosen))
+        chosen.text, chosen.fingerprint, chosen.dims, chosen.application.preprocessing, traced(build_network(chosen))
     )
-
-
-def _traced(network: Any) -> Any:
-    """The network as a function of batches of any size, whose numbers are float32."""
-    tf = tensorflow()
-    side = network.input_shape[1]
-
-    @tf.function(input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
-    def call(pictures: Any) -> Any:
-        return tf.cast(network(pictures, training=False), tf.float32)
-
-    return call
 
 
 def _files(handle: Handle) -> list[Path]:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from vetrina.embedding.precision import FLOAT32, LOWEST_COSINE, made_up_pictures, reduce
 from vetrina.embedding.preprocessing import Preprocessing, normalised
 from vetrina.errors import ModelError
 from vetrina.interpreters import InterpreterPool
-from vetrina.models import models_folder, read_pinned, sha256_hex, write_atomically
+from vetrina.models import made_once, models_folder, read_pinned, sha256_hex, write_atomically
 
 # No path to a vector (Keras, LiteRT, any thread) may differ from another by more, in any number.
 MAX_DIFFERENCE = 1e-5
@@ -50,7 +51,13 @@ class LiteRTExtractor:
         return normalised(raw)
 
 
-def converted(fingerprint: str, build: Callable[[], Any], preprocessing: Preprocessing, handle: str) -> bytes:
+def converted(
+    fingerprint: str,
+    build: Callable[[], Any],
+    preprocessing: Preprocessing,
+    handle: str,
+    precision: str = FLOAT32,
+) -> bytes:
     """The LiteRT model that the fingerprint names, out of the models folder; made from the Keras model where it lacks.
 
     Args:
@@ -58,19 +65,25 @@ def converted(fingerprint: str, build: Callable[[], Any], preprocessing: Preproc
         build: gives the Keras model, float32 [n, side, side, 3] → [n, dims]; called only where nothing is kept.
         preprocessing: of the extractor.
         handle: of the extractor, for messages.
+        precision: one of `PRECISIONS`; the fingerprint must tell them apart.
 
     Raises:
-        ModelError: what is kept is altered, or the conversion changes the vectors.
+        ModelError: what is kept is altered, or the conversion changes the vectors (more than the precision must).
     """
     kept = kept_model(fingerprint)
     if kept is not None:
         return kept
-    network = build()
-    model = _convert(network, preprocessing.side)
-    _check(handle, network, model, preprocessing)
-    # The model first: a sidecar without its model is missing weights, never a wrong check.
-    write_atomically(model_file(fingerprint), model)
-    write_atomically(_sidecar(fingerprint), f"{sha256_hex(model)}\n".encode())
+    path = model_file(fingerprint)
+    with made_once(path):
+        kept = kept_model(fingerprint)  # another process may have made it meanwhile
+        if kept is not None:
+            return kept
+        network = build()
+        model = _convert(network, preprocessing, precision)
+        _check(handle, network, model, preprocessing, precision)
+        # The model first: a sidecar without its model is missing weights, never a wrong check.
+        write_atomically(path, model)
+        write_atomically(_sidecar(fingerprint), f"{sha256_hex(model)}\n".encode())
     return model
 
 
@@ -96,37 +109,42 @@ def _sidecar(fingerprint: str) -> Path:
     return model_file(fingerprint).with_suffix(".sha256")
 
 
-def _convert(network: Any, side: int) -> bytes:
-    """The Keras model as a float32 LiteRT file with the fixed input [1, side, side, 3]."""
+def _convert(network: Any, preprocessing: Preprocessing, precision: str) -> bytes:
+    """The Keras model as a LiteRT file: float32 [1, side, side, 3] → float32 [1, dims], whatever lies between."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     from vetrina.accelerator import tensorflow
 
     tf = tensorflow()
     # A concrete function pins the batch to 1: XNNPACK refuses to reshape, and threads scale better than batches.
-    specification = tf.TensorSpec((1, side, side, 3), tf.float32, name="picture")
+    specification = tf.TensorSpec((1, preprocessing.side, preprocessing.side, 3), tf.float32, name="picture")
     function = tf.function(lambda picture: network(picture, training=False)).get_concrete_function(specification)
     # Frozen first: left as variables, the weights would stay out of the file (88 kB, and it fails on invoke).
     converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(function)])
+    reduce(converter, precision, preprocessing)
     return bytes(converter.convert())
 
 
-def _check(handle: str, network: Any, model: bytes, preprocessing: Preprocessing) -> None:
-    """Refuse a converted model whose vector of a fixed noise picture differs from the Keras model's.
+def _check(handle: str, network: Any, model: bytes, preprocessing: Preprocessing, precision: str) -> None:
+    """Refuse a converted model whose vectors of fixed pictures differ from the Keras model's.
 
     Conversion can go wrong without an error (once it left the weights out); such a file must not be kept.
     """
-    noise = np.random.default_rng(0).integers(0, 256, (preprocessing.side, preprocessing.side, 3), np.uint8)
-    right = normalised(np.asarray(network(preprocessing(noise), training=False)))
+    pictures = list(made_up_pictures(preprocessing.side, 4, seed=1))
+    right = normalised(np.asarray(network(np.concatenate([preprocessing(p) for p in pictures]), training=False)))
     if not np.isfinite(right).all():
         raise ModelError(f"The extractor {handle} gives numbers that are not finite: its weights are of no use")
     try:
-        ours = LiteRTExtractor(handle, "", right.shape[1], preprocessing, model).embed([noise])
+        ours = LiteRTExtractor(handle, "", right.shape[1], preprocessing, model).embed(pictures)
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"The conversion of {handle} to LiteRT gave a model that does not run: {error}") from error
-    difference = float(np.abs(ours - right).max())
-    if not difference <= MAX_DIFFERENCE:
-        raise ModelError(f"The conversion of {handle} to LiteRT changed the vectors by {difference:.1e}: not kept")
+    difference, cosine = float(np.abs(ours - right).max()), float((ours * right).sum(axis=1).min())
+    # Written so that what is no number is refused too.
+    if not (difference <= MAX_DIFFERENCE if precision == FLOAT32 else cosine >= LOWEST_COSINE[precision]):
+        raise ModelError(
+            f"The conversion of {handle} to LiteRT changed the vectors by {difference:.1e} (cosine {cosine:.3f}): "
+            "not kept"
+        )
 
 
 def _open_interpreter(handle: str, model: bytes, side: int, dims: int) -> tuple[Any, int, int, np.ndarray]:

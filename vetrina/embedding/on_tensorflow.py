@@ -117,6 +117,18 @@ class TensorFlowExtractor:
         return np.zeros((size, self._preprocessing.side, self._preprocessing.side, 3), np.float32)
 
 
+def traced(network: Any) -> Callable[[Any], Any]:
+    """A Keras model as a function of batches of any size, whose numbers are float32."""
+    tf = tensorflow()
+    side = network.input_shape[1]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, side, side, 3), tf.float32)])
+    def call(pictures: Any) -> Any:
+        return tf.cast(network(pictures, training=False), tf.float32)
+
+    return call
+
+
 def padded(count: int, most: int) -> int:
     """The size of the batch that `count` pictures go in: a power of two or `most`, so that there are few shapes.
 
