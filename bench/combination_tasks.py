@@ -24,7 +24,7 @@ from vetrina.evaluation.metrics import average_precision_at_k, precision_at_k, r
 from vetrina.index.projection import Moments, Projection, to_index_space, unit_rows
 from vetrina.index.sources import IndexItems
 from vetrina.pictures.decoding import decode_picture
-from vetrina.search.window import attributes_of
+from vetrina.search.attributes import attributes_of
 from vetrina.store import Store, blob_path
 
 NEVER = np.inf

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,43 +13,105 @@ from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.versions import current, verify
+from vetrina.search.attributes import attributes_of
 from vetrina.search.collage import Tile, draw_collage
 from vetrina.search.engine import Answer, Neighbour
-from vetrina.search.window import PhotoQuery, ShopWindow, attributes_of
+from vetrina.search.explaining import explain, item_as_json, origin_of
+from vetrina.search.window import ANY, Conditions, Found, PhotoQuery, ShopWindow
 
 _NAMES = ("name", "title", "product_name", "label")
 
 
 def similar_to_product(
-    deployment: Deployment, product_id: str, k: int, class_name: str | None, exact: bool, picture: Path | None
+    deployment: Deployment, product_id: str, k: int, conditions: Conditions = ANY, picture: Path | None = None
 ) -> dict[str, Any]:
-    """What looks like a product. Raises NotFound."""
+    """What looks like a product. Raises NotFound, SettingError."""
     window = deployment.window()
-    _, answer = window.similar(product_id, k, class_name=class_name, exact=exact)
-    names = _names(window, [product_id, *(found.product_id for found in answer.neighbours)])
+    found = window.similar(product_id, k, conditions)
+    served = window.similar(product_id, k, replace(conditions, exact=False)) if conditions.exact else None
+    names = _names(window, [product_id, *(other.product_id for other in found.answer.neighbours)])
     if picture is not None:
         item = window.engine.items_of(product_id)[0]
         query = Tile(window.picture(item.sha256), names.get(product_id, product_id), "", None)
-        _draw(window, query, answer, names, picture)
+        _draw(window, query, found.answer, names, picture)
     described = {"product_id": product_id, "name": names.get(product_id)}
-    return _described(described, answer, names, window, picture)
+    return _described(described, found, served, names, window, picture)
 
 
 def similar_to_photo(
-    deployment: Deployment, photo: Path, k: int, class_name: str | None, exact: bool, picture: Path | None
+    deployment: Deployment, photo: Path, k: int, conditions: Conditions = ANY, picture: Path | None = None
 ) -> dict[str, Any]:
-    """What looks like the things on a photo. Raises NotFound, PictureError, FileNotFoundError."""
-    if photo.is_dir():
-        raise NotFound(f"{photo} is a folder; name a picture file")
-    data = photo.read_bytes()
+    """What looks like the things on a photo. Raises NotFound, PictureError, FileNotFoundError, SettingError."""
+    data = _photo(photo)
     window = deployment.window()
     seen = window.photo(data)
-    answer = window.search(seen, k, class_name=class_name, exact=exact)
-    names = _names(window, [found.product_id for found in answer.neighbours])
+    found = window.search(seen, k, conditions)
+    served = window.search(seen, k, replace(conditions, exact=False)) if conditions.exact else None
+    names = _names(window, [other.product_id for other in found.answer.neighbours])
     if picture is not None:
-        _draw(window, Tile(seen.pixels, photo.name, "", None), answer, names, picture)
+        _draw(window, Tile(seen.pixels, photo.name, "", None), found.answer, names, picture)
     described = {"photo": str(photo), "detections": _detections(seen)}
-    return _described(described, answer, names, window, picture, seen)
+    return _described(described, found, served, names, window, picture, seen)
+
+
+def explain_result(deployment: Deployment, asked: str, result: str) -> dict[str, Any]:
+    """Why a product is a result of a product or, where there is no such product, of the photo file of that name.
+
+    Raises NotFound, PictureError.
+    """
+    window = deployment.window()
+    photo: PhotoQuery | None = None
+    try:
+        query, own = window.engine.product_query(asked), asked
+        sides = [item_as_json(window.store, item) for item in window.engine.items_of(asked)]
+        origin = asdict(origin_of(window.store, asked, sides[0]["batch"]))
+    except NotFound:
+        if not Path(asked).is_file():
+            raise
+        photo, own, origin = window.photo(_photo(Path(asked))), None, None
+        query = photo.query
+        sides = [
+            {"kind": kind, "label": crop and crop.label, "score": crop and crop.score, "box": list(box)}
+            for kind, (box, crop) in zip(query.kinds, photo.parts, strict=True)
+        ]
+    found = explain(window, query, result, own=own)
+    names = _names(window, [result] if own is None else [own, result])
+    manifest = window.index.manifest
+    return {
+        "query": {("photo" if own is None else "product_id"): asked, "name": names.get(asked), "origin": origin},
+        "result": {"product_id": result, "name": names.get(result), "origin": asdict(found.origin)},
+        "score": round(found.pairs[0].cosine - found.pairs[0].penalty, 6),
+        "rank": found.rank,
+        "of": found.of,
+        "found": found.found,
+        "newer_than_index": found.newer,
+        "pairs": [
+            {
+                "cosine": round(pair.cosine, 6),
+                "distance": round(math.sqrt(max(0.0, 2 - 2 * pair.cosine)), 6),
+                "penalty": pair.penalty,
+                "query": sides[pair.query_row],
+                "result": item_as_json(window.store, pair.item),
+            }
+            for pair in found.pairs
+        ],
+        "index": {
+            "version": window.index.version,
+            "built_at": manifest.created_at,
+            "serve_with": manifest.serve_with,
+            "dims": manifest.dims,
+            "raw_dims": manifest.raw_dims,
+            "projection": manifest.projection,
+        },
+        "models": manifest.fingerprints,
+        "problems": window.problems,
+    }
+
+
+def _photo(file: Path) -> bytes:
+    if file.is_dir():
+        raise NotFound(f"{file} is a folder; name a picture file")
+    return file.read_bytes()
 
 
 def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
@@ -118,21 +181,33 @@ def names_in(texts: dict[str, str]) -> dict[str, str]:
 
 def _described(
     query: dict[str, Any],
-    answer: Answer,
+    found: Found,
+    served: Found | None,
     names: dict[str, str],
     window: ShopWindow,
     picture: Path | None,
     photo: PhotoQuery | None = None,
 ) -> dict[str, Any]:
+    """An answer as plain values; `served` is what the index alone gives, where everything was compared."""
     return {
         "query": query,
-        "similar": [_neighbour(found, names, photo) for found in answer.neighbours],
-        "available": answer.available,
-        "exact": answer.exact,
-        "index_version": answer.index_version,
+        "similar": [_neighbour(other, names, photo) for other in found.answer.neighbours],
+        "left_out": [asdict(other) for other in found.left_out],
+        "available": found.answer.available,
+        "exact": found.answer.exact,
+        "missed": None if served is None else missed(found.answer, served.answer),
+        "index_version": found.answer.index_version,
         "picture": None if picture is None else str(picture),
         "problems": window.problems,
     }
+
+
+def missed(answer: Answer, served: Answer) -> list[str]:
+    """Products of an exact answer that the served one lacks; one that ties with the last served was not missed."""
+    got = {found.product_id for found in served.neighbours}
+    last = min((found.score for found in served.neighbours), default=-math.inf)
+    full = len(served.neighbours) >= len(answer.neighbours)
+    return [f.product_id for f in answer.neighbours if f.product_id not in got and not (full and f.score <= last)]
 
 
 def _neighbour(found: Neighbour, names: dict[str, str], photo: PhotoQuery | None) -> dict[str, Any]:

@@ -37,6 +37,18 @@ K = Annotated[int, typer.Option("-k", min=1, help="How many products.")]
 ClassName = Annotated[
     str | None, typer.Option("--class", help="Only products of this Open Images class, or of one within it.")
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="FILTER",
+        help='Only products whose catalog attributes pass, such as: category = "Living room" and price < 100',
+    ),
+]
+Duplicates = Annotated[
+    bool | None,
+    typer.Option("--duplicates/--no-duplicates", help="Also products that show the same picture again."),
+]
 Exact = Annotated[bool, typer.Option("--exact", help="Compare with everything: what did the index miss?")]
 Confirm = Annotated[
     bool, typer.Option("--confirm-removals", help="Remove what a whole catalog lacks, however much it is.")
@@ -67,10 +79,11 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Take catalogs in: fetch, detect, embed what is new, and publish the index."""
+    deployment = _deployment()
     from orchestration.intake import add_catalogs
 
     report = add_catalogs(
-        _deployment(),
+        deployment,
         catalogs,
         name=batch,
         snapshot=snapshot,
@@ -92,10 +105,11 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """Take a whole catalog in: work only what changed, remove what vanished, and publish the index."""
+    deployment = _deployment()
     from orchestration.intake import sync_source
 
     report = sync_source(
-        _deployment(),
+        deployment,
         source=source,
         name=name,
         dry_run=dry_run,
@@ -109,9 +123,10 @@ def sync(
 @app.command()
 def retry(as_json: Json = False) -> None:
     """Ask again for every picture that failed, and publish the index."""
+    deployment = _deployment()
     from orchestration.intake import retry_failed
 
-    report = retry_failed(_deployment(), progress=_progress(as_json))
+    report = retry_failed(deployment, progress=_progress(as_json))
     _print(report, as_json, printing.intake)
     _fail_if(bool(report["failed"]))
 
@@ -121,6 +136,8 @@ def similar(
     product_id: Annotated[str, typer.Argument(help="A product of the shop.")],
     k: K = 5,
     class_name: ClassName = None,
+    where: Where = None,
+    duplicates: Duplicates = None,
     exact: Exact = False,
     picture: Picture = None,
     as_json: Json = False,
@@ -128,7 +145,9 @@ def similar(
     """What looks like this product?"""
     from orchestration.answers import similar_to_product
 
-    _print(similar_to_product(_deployment(), product_id, k, class_name, exact, picture), as_json, printing.answer)
+    deployment = _deployment()
+    conditions = deployment.conditions(class_name, where, duplicates, exact)
+    _print(similar_to_product(deployment, product_id, k, conditions, picture), as_json, printing.answer)
 
 
 @app.command()
@@ -136,6 +155,8 @@ def search(
     photo: Annotated[Path, typer.Argument(help="A picture file.")],
     k: K = 5,
     class_name: ClassName = None,
+    where: Where = None,
+    duplicates: Duplicates = None,
     exact: Exact = False,
     picture: Picture = None,
     as_json: Json = False,
@@ -143,7 +164,21 @@ def search(
     """What looks like the things on this photo?"""
     from orchestration.answers import similar_to_photo
 
-    _print(similar_to_photo(_deployment(), photo, k, class_name, exact, picture), as_json, printing.answer)
+    deployment = _deployment()
+    conditions = deployment.conditions(class_name, where, duplicates, exact)
+    _print(similar_to_photo(deployment, photo, k, conditions, picture), as_json, printing.answer)
+
+
+@app.command()
+def explain(
+    query: Annotated[str, typer.Argument(help="A product of the shop, or a picture file.")],
+    result: Annotated[str, typer.Argument(help="A product that came as a result, or did not.")],
+    as_json: Json = False,
+) -> None:
+    """Why is this product a result? Its vectors, crops, pictures, catalog rows, models and index."""
+    from orchestration.answers import explain_result
+
+    _print(explain_result(_deployment(), query, result), as_json, printing.explanation)
 
 
 @app.command()
@@ -266,6 +301,26 @@ def duplicates(as_json: Json = False) -> None:
 
 
 @app.command()
+def export(
+    target: Annotated[
+        str, typer.Argument(help="A file (.parquet, .csv, .jsonl), or a database: sqlite:///FILE, postgresql://….")
+    ],
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TABLE", help="Into a file: only what changed since this table.")
+    ] = None,
+    afresh: Annotated[
+        bool, typer.Option("--afresh", help="Into a database: write everything, not only what changed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Hand the table of similar products over: whole, or what changed."""
+    from orchestration.exports import export_table
+
+    report = export_table(_deployment(), target, since=since, afresh=afresh, progress=_progress(as_json))
+    _print(report, as_json, printing.exported)
+
+
+@app.command()
 def rollback(
     to: Annotated[str | None, typer.Option("--to", help="A version; by default the one before the current.")] = None,
     as_json: Json = False,
@@ -273,7 +328,7 @@ def rollback(
     """Serve an earlier version of the index again."""
     from orchestration.upkeep import roll_back
 
-    _print(roll_back(_deployment(), to), as_json, printing.published)
+    _print(roll_back(_deployment(ready=False), to), as_json, printing.published)
 
 
 @app.command()
@@ -295,11 +350,28 @@ def gc(
 
 
 @app.command()
-def models() -> None:
-    """Get the bundled models ready (once, at installation)."""
-    from vetrina.models.bundled import fetch_bundled
+def models(
+    handles: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="HANDLE...", help="Only these; else the bundled and the settings' ones."),
+    ] = None,
+    detector: Annotated[
+        bool | None, typer.Option("--detector/--extractor", help="What the handles are; by default tried.")
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Only say which models are on this machine.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Get models ready on this machine: the bundled ones and those that the settings name, or others."""
+    from orchestration.model_preparation import models_here, prepare_handles, prepare_wanted
 
-    fetch_bundled(typer.echo)
+    deployment, report = _deployment(ready=False), _say if as_json else typer.echo
+    if handles and not listing:
+        role = None if detector is None else "detector" if detector else "extractor"
+        prepare_handles(deployment, handles, role, report)
+    elif not listing:
+        prepare_wanted(deployment, report)
+    if listing or as_json:
+        _print({"models": models_here()}, as_json, printing.models)
 
 
 @app.command()
@@ -307,15 +379,30 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the sample shop's pictures and catalogs go.")] = Path(".demo"),
 ) -> None:
     """The main job on a real shop: five catalogs, about 800 products."""
+    deployment = _deployment()
     from orchestration.demo import run_demo
 
-    run_demo(_deployment(), folder)
+    run_demo(deployment, folder)
 
 
-def _deployment() -> Deployment:
+def _deployment(*, ready: bool = True) -> Deployment:
+    """The shop under the environment's settings; `ready`: with its models, fetched first where they are not here.
+
+    To be called before a module with Dagster's definitions is imported: they are loaded at import, and need models
+    that can be named.
+    """
     from orchestration.deployment import Deployment
 
-    return Deployment(Settings.from_environment())
+    deployment = Deployment(Settings.from_environment())
+    if ready:
+        from orchestration.model_preparation import prepare_missing
+
+        prepare_missing(deployment, _say)
+    return deployment
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _print(report: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:

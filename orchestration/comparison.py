@@ -19,13 +19,13 @@ from vetrina.embedding.trials import sample_crops
 from vetrina.errors import NotFound, SettingError
 from vetrina.evaluation.comparison import Comparison, as_json, compare_answers, compare_by_label
 from vetrina.evaluation.evaluation import Plan, assign_roles
-from vetrina.evaluation.labels import labels_of, last_words, matching, parse_attributes, parse_condition
+from vetrina.evaluation.labels import labels_of, last_words, matching, parse_condition
 from vetrina.evaluation.speed import measure_speed
 from vetrina.index.reader import Index
 from vetrina.index.sources import CATALOGUED, index_sources
 from vetrina.pictures.decoding import decode_picture
+from vetrina.search.attributes import attributes_of, parse_attributes
 from vetrina.search.engine import Products, SearchEngine
-from vetrina.search.window import attributes_of
 from vetrina.store import Store, blob_path
 from vetrina.words import counted
 

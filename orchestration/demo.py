@@ -30,10 +30,10 @@ def run_demo(deployment: Deployment, folder: Path) -> None:
     for product_id in _ASKED[::2]:
         print()
         drawn = folder / f"similar-to-{product_id.rpartition('#')[2]}.png"
-        printing.answer(similar_to_product(deployment, product_id, 5, None, False, drawn))
+        printing.answer(similar_to_product(deployment, product_id, 5, picture=drawn))
     add(f"A new batch: {late.name}", [late])
     print()
-    printing.answer(similar_to_product(deployment, _ASKED[1], 5, None, False, None))
+    printing.answer(similar_to_product(deployment, _ASKED[1], 5))
     add("Everything again, unchanged", [*early, late])
 
     print("\n== What each step cost")

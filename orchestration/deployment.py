@@ -18,7 +18,8 @@ from vetrina.index.reader import Index
 from vetrina.index.sources import index_sources
 from vetrina.index.versions import current, verify
 from vetrina.index.wanted import Wanted
-from vetrina.search.window import ShopWindow
+from vetrina.search.filters import parse_filter
+from vetrina.search.window import Conditions, ShopWindow
 from vetrina.settings import Settings
 from vetrina.store import Store, file_cache
 
@@ -73,6 +74,21 @@ class Deployment:
             self.detector.selection(),
             self.extractor.identity(),
             lambda handle: ExtractorResource(handle=handle).open(self.store),
+        )
+
+    def conditions(
+        self,
+        class_name: str | None = None,
+        where: str | None = None,
+        duplicates: bool | None = None,
+        exact: bool = False,
+    ) -> Conditions:
+        """What results must meet; `duplicates` is by default as the settings say. Raises SettingError."""
+        return Conditions(
+            class_name=class_name,
+            where=None if where is None else parse_filter(where),
+            distinct=self.settings.hide_duplicates if duplicates is None else not duplicates,
+            exact=exact,
         )
 
     @cached_property

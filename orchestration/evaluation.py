@@ -22,13 +22,12 @@ from vetrina.evaluation.labels import (
     labels_of,
     last_words,
     matching,
-    parse_attributes,
     parse_condition,
 )
 from vetrina.pictures.prints import prints_of
+from vetrina.search.attributes import attributes_of, parse_attributes
 from vetrina.search.duplicates import DEFAULT_LIMITS, duplicates_of, find_conflicts, find_groups, show_the_same
 from vetrina.search.engine import Products
-from vetrina.search.window import attributes_of
 from vetrina.store import Store
 
 

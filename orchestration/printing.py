@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 _out = Console(highlight=False, soft_wrap=True)
+_PAIRS = 3  # of an explanation that a person is shown; the first decides
 _STEPS = {
     "raw_images": "pictures",
     "crops_and_labels": "detection",
@@ -52,6 +54,13 @@ class Steps:
         """Something that a person should know while it goes on."""
         if not self._quiet:
             self._console.print(f"  {escape(line)}", soft_wrap=True)
+
+    def count(self, what: str, done: int) -> None:
+        """So many were worked, of nobody knows how many."""
+        if self._bars is not None:
+            if what not in self._tasks:
+                self._tasks[what] = self._bars.add_task(what, total=None)
+            self._bars.update(self._tasks[what], completed=done)
 
     def end(self) -> None:
         """The run is over."""
@@ -117,12 +126,68 @@ def answer(report: dict[str, Any]) -> None:
         row = (found["product_id"], found["name"] or "", found["class"] or "", found["matched"])
         table.add_row(f"{found['score']:.3f}", *(escape(text) for text in row))
     _out.print(table)
-    if report["available"] <= len(report["similar"]):
-        _out.print(f"These are all {report['available']} that qualify.")
+    if report["left_out"]:
+        same = ", ".join(escape(other["product_id"]) for other in report["left_out"])
+        _out.print(f"Left out, since they show the same picture again: {same}")
+    if report["available"] <= len(report["similar"]) + len(report["left_out"]):
+        _out.print(f"These are all {len(report['similar'])} that qualify.")
+    if report["missed"] is not None:
+        missed = ", ".join(map(escape, report["missed"])) or "none of them"
+        _out.print(f"Compared with everything; the index alone would have missed: {missed}")
     if report["picture"]:
         _out.print(f"Drawn in {escape(report['picture'])}")
     for problem in report["problems"]:
         _out.print(f"[yellow]note[/yellow] {escape(problem)}")
+
+
+def explanation(report: dict[str, Any]) -> None:
+    """Why a product is a result, from its place back to the catalogs."""
+    query, result = report["query"], report["result"]
+    asked = query.get("product_id") or query["photo"]
+    _out.print(f"[bold]{escape(_named(result['product_id'], result['name']))}[/bold] for {escape(asked)}")
+    how = "found by the index" if report["found"] else "[red]missed by the index[/red]"
+    if report["newer_than_index"]:
+        how = "newer than the index, compared beside it"
+    _out.print(f"place {report['rank']} of {report['of']}, score {report['score']:.4f}, {how}")
+    table = Table("cosine", "distance", "penalty", "query", "result", box=None, header_style="bold")
+    for pair in report["pairs"][:_PAIRS]:
+        numbers = (f"{pair[name]:.4f}" for name in ("cosine", "distance", "penalty"))
+        table.add_row(*numbers, escape(_side(pair["query"])), escape(_side(pair["result"])))
+    _out.print(table)
+    if len(report["pairs"]) > _PAIRS:
+        _out.print(f"  and {len(report['pairs']) - _PAIRS} pairs more, with less")
+    for side in (query, result):
+        if side["origin"] is not None:
+            _origin(side)
+    index = report["index"]
+    space = f"{index['raw_dims']} numbers"
+    if index["projection"] is not None:
+        space += f" projected to {index['dims']} ({index['projection']['variance_kept']:.1%} of the variance)"
+    _out.print(f"index {index['version']}, built {index['built_at']}, {space}, {index['serve_with']} search")
+    models = ", ".join(f"{role} {fingerprint}" for role, fingerprint in report["models"].items())
+    _out.print(f"models: {escape(models)}")
+
+
+def _named(product_id: str, name: str | None) -> str:
+    return f"{product_id} ({name})" if name else product_id
+
+
+def _side(item: dict[str, Any]) -> str:
+    if item["kind"] == "whole":
+        return "whole picture"
+    box = ", ".join(f"{side:.2f}" for side in item["box"])
+    return f"{item['label']} {item['score']:.2f} at {box}"
+
+
+def _origin(side: dict[str, Any]) -> None:
+    origin = side["origin"]
+    line = "" if origin["line"] is None else f", line {origin['line']}"
+    _out.print(f"[bold]{escape(_named(side['product_id'], side['name']))}[/bold]")
+    _out.print(f"  {escape(origin['source'])}{line}; batch {escape(origin['batch'])} of {origin['registered_at']}")
+    _out.print(f"  picture {escape(origin['picture'])}")
+    said = ", ".join(f"{name}: {value}" for name, value in json.loads(origin["attributes"]).items() if value)
+    if said:
+        _out.print(f"  {escape(said)}")
 
 
 def status(report: dict[str, Any]) -> None:
@@ -170,6 +235,19 @@ def published(report: dict[str, Any]) -> None:
         )
 
 
+def exported(report: dict[str, Any]) -> None:
+    """What an export wrote."""
+    whole = f"Table {report['table']}"
+    if report["since"] is None:
+        _out.print(f"{whole}: {report['products']} products written")
+    elif report["since"] == report["table"]:
+        _out.print(f"{whole} is there already")
+    else:
+        _out.print(
+            f"{whole} since {report['since']}: {report['products']} products changed, {report['removed']} removed"
+        )
+
+
 def garbage(report: dict[str, Any]) -> None:
     """What was deleted, by kind, and what was left."""
     table = Table("kind", "files", "MB", box=None, header_style="bold")
@@ -182,6 +260,16 @@ def garbage(report: dict[str, Any]) -> None:
     _out.print(f"{total['files']} files, {total['bytes'] / 1e6:.1f} MB {verb}")
     for reason in report["left"]:
         _out.print(f"[yellow]left alone[/yellow] {escape(reason)}")
+
+
+def models(report: dict[str, Any]) -> None:
+    """The models on this machine."""
+    for model in report["models"]:
+        if model["problem"]:
+            state = f"[yellow]not ready[/yellow]: {escape(model['problem'])}"
+        else:
+            state = f"{model['fingerprint']}, {model['bytes'] / 1e6:.1f} MB"
+        _out.print(f"{model['role']:<9} {escape(model['handle'])} ({model['kind']}): {state}")
 
 
 def _problems(problems: list[dict[str, Any]], reasons: dict[str, int]) -> None:

@@ -1,6 +1,19 @@
 """Wording of messages."""
 
+import difflib
+from collections.abc import Collection
+
 
 def counted(count: int, one: str, many: str) -> str:
     """The number with its noun: "1 batch", "3 batches"."""
     return f"{count} {one if count == 1 else many}"
+
+
+def nearest(name: str, known: Collection[str]) -> str:
+    """The known names that are near, as a question, or else the first eight of them."""
+    folded = {other.casefold(): other for other in known}
+    near = [folded[other] for other in difflib.get_close_matches(name.casefold(), folded, n=3)]
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    first = list(known)[:8]
+    return f"there is {', '.join(map(repr, first))}" if first else "the catalogs have no attributes"

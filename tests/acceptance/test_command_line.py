@@ -2,13 +2,12 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.commands import refusal, run
 from support.fault_server import FaultServer
 from support.hostile import tiny_png
 from support.shops import Shop, opened_shop, rows_of
@@ -16,25 +15,6 @@ from support.shops import Shop, opened_shop, rows_of
 from orchestration.answers import shop_status
 from orchestration.home import make_home
 from vetrina.index.versions import current
-
-VETRINA = str(Path(sys.executable).with_name("vetrina"))
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """`vetrina ...` in a process of its own, under the settings in force."""
-    return subprocess.run([VETRINA, *map(str, arguments)], capture_output=True, text=True, timeout=120)
-
-
-def refusal(*arguments: object) -> str:
-    """The one line that a command has to say for itself when it can do nothing."""
-    done = run(*arguments)
-    assert done.returncode == 1, done
-    assert "Traceback" not in done.stderr + done.stdout
-    lines = [line for line in done.stderr.splitlines() if line.startswith("vetrina: ")]
-    assert len(lines) == 1, done.stderr
-    # TensorFlow Lite announces itself when it loads; nothing else may stand beside the line.
-    assert all(line in lines or line.startswith("INFO: ") for line in done.stderr.splitlines()), done.stderr
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

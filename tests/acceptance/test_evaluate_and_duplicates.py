@@ -1,45 +1,17 @@
 """`vetrina evaluate` and `vetrina duplicates` as a person meets them."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
+from support.commands import refusal, run, values
 from support.fault_server import FaultServer
 from support.hostile import jpeg
 from support.shops import Shop, opened_shop, rows_of
 
 from vetrina.evaluation.metrics import mean_average_precision_at_k
 
-VETRINA = str(Path(sys.executable).with_name("vetrina"))
 SEATS, REST = ["oak-chair", "white-chair", "slippers", "bootie"], ["coffee-cup", "beer-glass", "yogurt-bottle", "box"]
 NAME = '<img src="http://evil.example/a.png"> [red]chair[/red]'
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """`vetrina ...` in a process of its own, under the settings in force."""
-    return subprocess.run([VETRINA, *map(str, arguments)], capture_output=True, text=True, timeout=120)
-
-
-def values(*arguments: object) -> dict[str, Any]:
-    """What a command answers with --json."""
-    done = run(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def refusal(*arguments: object) -> str:
-    """The one line that a command has to say for itself when it can do nothing."""
-    done = run(*arguments)
-    assert done.returncode == 1, done
-    assert done.stdout == ""
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("INFO: ")]
-    assert len(lines) == 1 and lines[0].startswith("vetrina: "), done.stderr
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

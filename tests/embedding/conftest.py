@@ -1,13 +1,14 @@
 import os
+import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.keras_networks import RANDOM, quiet
 
-from vetrina.embedding.efficientnet_lite import fetch_extractor, keras_model
-from vetrina.embedding.extractor import Extractor, open_extractor
+from vetrina.embedding.extractor import DEFAULT_EXTRACTOR, Extractor, open_extractor, prepare_extractor
+from vetrina.models import files
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 PICTURES = Path(__file__).parent.parent / "data" / "pictures"
@@ -20,11 +21,30 @@ def pictures() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def extractor() -> Extractor:
-    fetch_extractor(lambda line: None)
+    prepare_extractor(DEFAULT_EXTRACTOR, None, lambda line: None)
     return open_extractor()
 
 
 @pytest.fixture(scope="session")
-def classifier() -> Any:
-    """The unfolded network with its ImageNet head."""
-    return keras_model(folded=False, classifier=True)
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder in which a small network of keras.applications with random weights was converted."""
+    folder = tmp_path_factory.mktemp("keras") / "weights"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(files.FOLDER_VARIABLE, str(folder))
+        prepare_extractor(RANDOM, None, quiet)
+    return folder
+
+
+@pytest.fixture
+def models(converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A models folder of the test's own; what was converted is there, to save time."""
+    folder = tmp_path / "weights"
+    shutil.copytree(converted, folder)
+    monkeypatch.setenv(files.FOLDER_VARIABLE, str(folder))
+    return folder
+
+
+@pytest.fixture
+def small(models: Path) -> Extractor:
+    """The small network as an extractor."""
+    return open_extractor(RANDOM)

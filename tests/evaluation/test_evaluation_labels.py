@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from vetrina.errors import NotFound, SettingError
-from vetrina.evaluation.labels import DETECTED, labels_of, last_words, matching, parse_attributes, parse_condition
+from vetrina.evaluation.labels import DETECTED, labels_of, last_words, matching, parse_condition
+from vetrina.search.attributes import parse_attributes
 from vetrina.search.engine import Products
 
 PRODUCTS = Products(["1", "2", "3"], ["a", "b", "c"], ["Chair", None, "Mug"], np.eye(3, dtype=np.float32))

@@ -65,8 +65,8 @@ def switch(shop: Shop, model: str = HANDLE, *, dry_run: bool = False) -> dict[st
 def answers(shop: Shop, photo: bytes) -> Answers:
     """Every neighbour of every product and of a photo, with its score."""
     window = shop.deployment.window()
-    found = {name: window.similar(name, 20)[1] for name in (*SPRING, *SUMMER)}
-    found["(photo)"] = window.search(window.photo(photo), 20)
+    found = {name: window.similar(name, 20).answer for name in (*SPRING, *SUMMER)}
+    found["(photo)"] = window.search(window.photo(photo), 20).answer
     return {name: [(other.product_id, other.score) for other in said.neighbours] for name, said in found.items()}
 
 

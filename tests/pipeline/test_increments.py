@@ -67,7 +67,7 @@ def test_a_picture_that_changed_behind_its_address_is_detected_again(shop: Shop,
     server.pictures["/box.png"] = server.pictures["/white-chair.png"]
     run = shop.work(shop.register(shop.catalog("spring", rows_of(server, ["box"], price="11"))))
     assert cost(run) == {**NOTHING, "fetched": 1}  # these pixels are known
-    answer = shop.deployment.window().similar("white-chair", 1)[1]
+    answer = shop.deployment.window().similar("white-chair", 1).answer
     assert answer.neighbours[0].product_id == "box"
     assert answer.neighbours[0].score == pytest.approx(1.0, abs=1e-5)
 

@@ -7,6 +7,7 @@ from support.fault_server import FaultServer
 from support.shops import Shop, rows_of
 
 from vetrina.errors import NotFound
+from vetrina.search.window import Conditions
 
 SPRING = ["oak-chair", "white-chair", "coffee-cup", "box", "umbrella"]
 SUMMER = ["bootie", "slippers", "teddy-bear"]
@@ -17,8 +18,8 @@ Answers = Mapping[str, Sequence[tuple[str, float, str, str, str]]]
 def _answers(shop: Shop, products: Sequence[str], photo: bytes) -> Answers:
     """Every neighbour of every product, and of a photo, with its score and the picture and batch it is known by."""
     window = shop.deployment.window()
-    found = {product: window.similar(product, 50, exact=True)[1] for product in products}
-    found["(photo)"] = window.search(window.photo(photo), 50, exact=True)
+    found = {product: window.similar(product, 50, Conditions(exact=True)).answer for product in products}
+    found["(photo)"] = window.search(window.photo(photo), 50, Conditions(exact=True)).answer
     return {
         query: [
             (other.product_id, other.score, other.item.kind, other.item.crop_id, other.item.batch)
@@ -64,7 +65,7 @@ def test_a_class_filter_sees_the_tail_as_the_rebuild_will(shop: Shop, server: Fa
     shop.work(shop.register(shop.catalog("summer", rows_of(server, ["white-chair", "bootie"]))))
 
     def chairs() -> list[tuple[str, float]]:
-        answer = shop.deployment.window().similar("oak-chair", 9, class_name="Chair")[1]
+        answer = shop.deployment.window().similar("oak-chair", 9, Conditions("Chair")).answer
         return [(found.product_id, found.score) for found in answer.neighbours]
 
     before = chairs()

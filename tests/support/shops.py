@@ -95,7 +95,7 @@ class Shop:
 
     def similar(self, product_id: str, k: int = 20) -> list[str]:
         """Ids of what looks like a product, best first."""
-        return [found.product_id for found in self.deployment.window().similar(product_id, k)[1].neighbours]
+        return [found.product_id for found in self.deployment.window().similar(product_id, k).answer.neighbours]
 
     def states(self) -> dict[str, str]:
         """Product → where it ended ("state" or "state: reason"), and the counts checked against the rows."""

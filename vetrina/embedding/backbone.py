@@ -45,4 +45,10 @@ def _bundled(handle: Handle) -> Backbone:
     return lite_backbone(handle)
 
 
-_BACKBONES: dict[str, Callable[[Handle], Backbone]] = {"bundled": _bundled}
+def _keras(handle: Handle) -> Backbone:
+    from vetrina.embedding.keras_applications import keras_backbone
+
+    return keras_backbone(handle)
+
+
+_BACKBONES: dict[str, Callable[[Handle], Backbone]] = {"bundled": _bundled, "keras": _keras}

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from vetrina.models.families import Family, Report, family_of
-from vetrina.models.handles import parse_handle
+from vetrina.models.handles import SAVED_MODEL, parse_handle
+from vetrina.models.prepared import Prepared, note_prepared
 
 if TYPE_CHECKING:
     from vetrina.store import Store
@@ -27,6 +29,7 @@ class Extractor(Protocol):
         fingerprint: 16 hexadecimal digits; vectors are comparable exactly when their fingerprints are equal.
         handle: the setting text that opens this extractor.
         dims: how many numbers a vector has.
+        batch: pictures in one call that it works fastest with; 1: each thread brings its own, as they come.
     """
 
     @property
@@ -35,6 +38,8 @@ class Extractor(Protocol):
     def handle(self) -> str: ...  # noqa: D102
     @property
     def dims(self) -> int: ...  # noqa: D102
+    @property
+    def batch(self) -> int: ...  # noqa: D102
 
     def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """Embed uint8 [h, w, 3] RGB pictures of any sizes: float32 [n, dims], rows of length 1."""
@@ -59,7 +64,23 @@ def _bundled() -> ExtractorFamily:
     return FAMILY
 
 
-_FAMILIES: dict[str, Callable[[], ExtractorFamily]] = {"bundled": _bundled}
+def _keras() -> ExtractorFamily:
+    from vetrina.embedding.keras_applications import FAMILY
+
+    return FAMILY
+
+
+def _saved_model() -> ExtractorFamily:
+    from vetrina.embedding.saved_model import FAMILY
+
+    return FAMILY
+
+
+_FAMILIES: dict[str, Callable[[], ExtractorFamily]] = {
+    "bundled": _bundled,
+    "keras": _keras,
+    SAVED_MODEL: _saved_model,
+}
 
 
 def open_extractor(text: str = DEFAULT_EXTRACTOR, store: Store | None = None) -> Extractor:
@@ -83,6 +104,12 @@ def identify_extractor(text: str = DEFAULT_EXTRACTOR) -> ExtractorIdentity:
 def prepare_extractor(text: str, store: Store | None, report: Report) -> None:
     """Bring an extractor onto this machine; one that is there and right stays. Raises ModelError."""
     _family(text).prepare(parse_handle(text), store, report)
+    note_prepared(Prepared("extractor", text))
+
+
+def extractor_files(text: str) -> Sequence[Path]:
+    """The files that an extractor takes on this machine. Raises ModelError: unknown, or not fetched yet."""
+    return _family(text).files(parse_handle(text))
 
 
 def _family(text: str) -> ExtractorFamily:

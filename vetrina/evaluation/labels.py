@@ -5,21 +5,18 @@ Belongs here: labels and conditions on attributes. Does not belong here: searchi
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vetrina.errors import NotFound, SettingError
+from vetrina.search.attributes import Attributes
 from vetrina.search.engine import Products
+from vetrina.words import nearest
 
 DETECTED = "detected"
 """Instead of an attribute's name: the label of the best detection on a product's picture."""
-
-Attributes = Mapping[str, Mapping[str, str]]
-"""Product id → attribute → value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +28,6 @@ class Condition:
 
     def __str__(self) -> str:
         return f"{self.attribute}={self.value}"
-
-
-def parse_attributes(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """Attributes as the catalog keeps them (JSON) → attribute → value, without those that are blank."""
-    found = {}
-    for product_id, text in texts.items():
-        pairs = ((name, str(value).strip()) for name, value in json.loads(text).items() if value is not None)
-        found[product_id] = {name: value for name, value in pairs if value}
-    return found
 
 
 def labels_of(products: Products, attributes: Attributes, label: str) -> dict[str, str]:
@@ -102,9 +90,4 @@ def _known(attributes: Attributes, name: str, others: tuple[str, ...] = ()) -> N
 
 def _suggestion(name: str, known: Mapping[str, int]) -> str:
     """The known names that are near, or the most frequent ones."""
-    folded = {other.casefold(): other for other in known}
-    near = [folded[other] for other in difflib.get_close_matches(name.casefold(), folded, n=3)]
-    if near:
-        return f"did you mean {' or '.join(map(repr, near))}?"
-    most = sorted(known, key=lambda other: (-known[other], other))[:8]
-    return f"there is {', '.join(map(repr, most))}" if most else "the catalogs have no attributes"
+    return nearest(name, sorted(known, key=lambda other: (-known[other], other)))

@@ -26,6 +26,7 @@ _FIELDS: list[pa.Field[Any]] = [
 ]
 META_SCHEMA = pa.schema(_FIELDS)
 _BOX = ("ymin", "xmin", "ymax", "xmax")
+_FEW = 32  # ids looked up one by one rather than all at once
 _BLOCK = 8192  # rows handled at once: 40 MB at 1280 dims
 
 
@@ -174,6 +175,10 @@ class Rows:
         """The id of a product by its position."""
         return str(self._ids[int(product)].as_py())
 
+    def product_ids(self, products: np.ndarray) -> list[str]:
+        """The ids of some products by their positions."""
+        return [str(product_id) for product_id in self._ids.take(pa.array(products)).to_pylist()]
+
     def find(self, product_id: str) -> int | None:
         """The position of a product, `None` when it is not here."""
         at = self.position(product_id)
@@ -185,8 +190,13 @@ class Rows:
 
     def find_all(self, product_ids: Iterable[str]) -> np.ndarray:
         """Positions of those of the ids that are here: int64, sorted, each once."""
-        found = {self.find(product_id) for product_id in product_ids}
-        return np.array(sorted(at for at in found if at is not None), np.int64)
+        wanted = list(product_ids)
+        if len(wanted) <= _FEW:
+            found = {self.find(product_id) for product_id in wanted}
+            return np.array(sorted(at for at in found if at is not None), np.int64)
+        return np.flatnonzero(
+            pc.is_in(self._ids, value_set=pa.array(wanted, pa.string())).to_numpy(zero_copy_only=False)
+        ).astype(np.int64)
 
     def items_of(self, products: np.ndarray) -> np.ndarray:
         """Rows of the items of the products, in the order given: int64."""

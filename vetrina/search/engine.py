@@ -23,7 +23,7 @@ from vetrina.index.scoring import ROUNDING, Pairs, at_least_kth, best_pairs, sca
 from vetrina.index.settings import KINDS, Penalties, kind_codes, penalty_matrix
 
 _FIRST_CANDIDATES = 32
-_SHARE = 8  # beyond one item in eight, reading all of them in order is faster than Annoy
+_SHARE = 8  # beyond one item in eight, reading all of them in order is faster than Annoy or than picking them
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,16 @@ class Neighbour:
     cosine: float
     query_row: int
     item: ItemInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A row of a query and an item of a product: their cosine in index space, and what it loses for their kinds."""
+
+    query_row: int
+    item: ItemInfo
+    cosine: float
+    penalty: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,11 @@ class _Segment:
     rows: Rows
     alive: np.ndarray
     count: int
+
+    @property
+    def narrow(self) -> bool:
+        """Whether so few may be shown that reading them one by one is faster than reading all in order."""
+        return self.count * _SHARE <= self.rows.products
 
 
 _Found = tuple[_Segment, Pairs]
@@ -187,6 +202,12 @@ class SearchEngine:
         return narrowed
 
     @property
+    def product_ids(self) -> list[str]:
+        """The ids of all products that can be found."""
+        shown = [(segment.rows, np.flatnonzero(segment.alive)) for segment in self._segments]
+        return [product_id for rows, products in shown for product_id in rows.product_ids(products)]
+
+    @property
     def labels(self) -> list[str]:
         """The labels of all items, sorted."""
         return sorted({label for segment in self._segments for label in segment.rows.labels})
@@ -200,6 +221,24 @@ class SearchEngine:
         rows, at = self._rows_of(product_id)
         kinds = tuple(KINDS[code] for code in rows.kinds[at])
         return Query(np.array(rows.vectors[at]), kinds, projected=True)
+
+    def pairs(self, query: Query, product_id: str) -> list[Pair]:
+        """Every pair of a query row and an item of a product, best first. Raises NotFound, SettingError."""
+        vectors, kinds = self._prepared(query)
+        rows, at = self._rows_of(product_id)
+        cosines = np.clip(vectors.astype(np.float64) @ rows.vectors[at].astype(np.float64).T, -1.0, 1.0)
+        losses = self._penalties[kinds[:, None], rows.kinds[at][None, :]]
+        items = rows.infos(np.arange(at.start, at.stop))
+        found = [
+            Pair(row, item, float(cosines[row, place]), float(losses[row, place]))
+            for row in range(len(vectors))
+            for place, item in enumerate(items)
+        ]
+        return sorted(found, key=lambda pair: pair.penalty - pair.cosine)
+
+    def in_tail(self, product_id: str) -> bool:
+        """Whether a product is newer than the index. Raises NotFound as `product_query`."""
+        return self._rows_of(product_id)[0] is self._tail.rows
 
     def items_of(self, product_id: str) -> list[ItemInfo]:
         """The items of a product, its whole picture first. Raises NotFound as `product_query`."""
@@ -259,7 +298,8 @@ class SearchEngine:
             raise SettingError(f"The number of neighbours is {k}; it must be at least 1")
         vectors, kinds = self._prepared(query)
         hidden = [segment.rows.find_all(set(exclude)) for segment in self._segments]
-        exact = exact or classes is not None or self.index.manifest.serve_with == "exact"
+        # Among few products Annoy would have to be asked for nearly all items until k of them are found.
+        exact = exact or classes is not None or self._main.narrow or self.index.manifest.serve_with == "exact"
         floor = -np.inf if min_score is None else min_score
         found: list[_Found] | None = None
         if not exact:
@@ -328,6 +368,8 @@ class SearchEngine:
         scanned = []
         for segment, gone in zip(self._segments, hidden, strict=True):
             items = None if classes is None else segment.rows.items_labelled(classes)
+            if items is None and segment.narrow:
+                items = segment.rows.items_of(np.flatnonzero(segment.alive))
             products, scores = scan(segment.rows, vectors, kinds, self._penalties, items)
             kept = segment.alive[products]
             kept[np.isin(products, gone)] = False

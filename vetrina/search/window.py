@@ -6,14 +6,13 @@ those that were removed since.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
-from vetrina.catalog.batches import list_batches
-from vetrina.catalog.shop import changes
 from vetrina.detection.classes import descendants, known_class
 from vetrina.detection.crops import WHOLE, Box, Crop, Selection, cut
 from vetrina.detection.detector import Detector
@@ -24,8 +23,14 @@ from vetrina.index.reader import Index
 from vetrina.index.sources import IndexItems
 from vetrina.index.versions import current, open_index
 from vetrina.pictures.decoding import decode_picture
+from vetrina.search.attributes import Attributes, attributes_of, parse_attributes
+from vetrina.search.distinct import LeftOut, distinct_answer
 from vetrina.search.engine import Answer, Query, SearchEngine
+from vetrina.search.filters import Filter
 from vetrina.store import Store, blob_path
+
+_MOST_NARROWED = 64
+"""Filters whose products are remembered, a byte for each product of the shop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +46,36 @@ class PhotoQuery:
     pixels: np.ndarray
     parts: list[tuple[Box, Crop | None]]
     query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What results must meet.
+
+    Attributes:
+        class_name: they have an item of this class, or of one within it.
+        where: their catalog attributes pass.
+        distinct: none is a near-duplicate of the product that asks, and of those that are one another's near-duplicates
+            there is the best only.
+        exact: everything is compared.
+    """
+
+    class_name: str | None = None
+    where: Filter | None = None
+    distinct: bool = False
+    exact: bool = False
+
+
+ANY = Conditions()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A query with its answer, and the near-duplicates that were left out of it."""
+
+    query: Query
+    answer: Answer
+    left_out: list[LeftOut]
 
 
 class ShopWindow:
@@ -86,14 +121,13 @@ class ShopWindow:
         self.engine = SearchEngine(
             self.index, tail=tail, removed={product_id for product_id in indexed if product_id not in shown}
         )
+        self._narrowed: dict[str, SearchEngine] = {}
 
-    def similar(
-        self, product_id: str, k: int, *, class_name: str | None = None, exact: bool = False
-    ) -> tuple[Query, Answer]:
+    def similar(self, product_id: str, k: int, conditions: Conditions = ANY) -> Found:
         """The k products most similar to a product, without itself. Raises NotFound, SettingError."""
         query = self.engine.product_query(product_id)
-        classes = self.classes_within(class_name)
-        return query, self.engine.search(query, k, exclude=[product_id], classes=classes, exact=exact)
+        shown = sorted({item.sha256 for item in self.engine.items_of(product_id)})
+        return self._find(query, k, conditions, exclude=[product_id], shown=shown)
 
     def photo(self, data: bytes) -> PhotoQuery:
         """See what is on a photo.
@@ -131,9 +165,38 @@ class ShopWindow:
             "or set VETRINA_EXTRACTOR back"
         )
 
-    def search(self, photo: PhotoQuery, k: int, *, class_name: str | None = None, exact: bool = False) -> Answer:
-        """The k products most similar to a photo. Raises SettingError."""
-        return self.engine.search(photo.query, k, classes=self.classes_within(class_name), exact=exact)
+    def search(self, photo: PhotoQuery, k: int, conditions: Conditions = ANY) -> Found:
+        """The k products most similar to a photo; the one it shows may be among them. Raises NotFound, SettingError."""
+        return self._find(photo.query, k, conditions, exclude=[], shown=[])
+
+    def _find(
+        self, query: Query, k: int, conditions: Conditions, *, exclude: Sequence[str], shown: Sequence[str]
+    ) -> Found:
+        engine, classes = self.passing(conditions.where), self.classes_within(conditions.class_name)
+
+        def search(count: int) -> Answer:
+            return engine.search(query, count, exclude=exclude, classes=classes, exact=conditions.exact)
+
+        if not conditions.distinct:
+            return Found(query, search(k), [])
+        return Found(query, *distinct_answer(self.store, search, k, shown))
+
+    @cached_property
+    def attributes(self) -> Attributes:
+        """What the catalogs say of each product that can be found."""
+        return parse_attributes(attributes_of(self.store, self.engine.product_ids))
+
+    def passing(self, where: Filter | None) -> SearchEngine:
+        """The search over the products that pass a filter; None lets all pass. Raises NotFound: unknown attribute."""
+        if where is None:
+            return self.engine
+        if where.text not in self._narrowed:
+            where.check(dict.fromkeys(name for product in self.attributes.values() for name in product))
+            if len(self._narrowed) >= _MOST_NARROWED:
+                self._narrowed.pop(next(iter(self._narrowed)))
+            passing = [product_id for product_id, product in self.attributes.items() if where.passes(product)]
+            self._narrowed[where.text] = self.engine.only(passing)
+        return self._narrowed[where.text]
 
     def classes_within(self, class_name: str | None) -> Collection[str] | None:
         """The class and all that the hierarchy puts in it; None for no filter. Raises SettingError if unknown."""
@@ -147,24 +210,5 @@ class ShopWindow:
         return decode_picture(self.store.read(blob_path(sha256))).pixels
 
 
-def attributes_of(store: Store, product_ids: Collection[str]) -> dict[str, str]:
-    """The attributes (JSON) that the newest catalog row of each product gave."""
-    wanted = set(product_ids)
-    found: dict[str, str] = {}
-    for product_id, attributes in _newest_first(store):
-        if product_id in wanted and product_id not in found:
-            found[product_id] = attributes
-            if len(found) == len(wanted):
-                break
-    return found
-
-
 def _product_ids(table: pa.Table) -> list[str]:
     return [str(product_id) for product_id in table.column("product_id").to_pylist()]
-
-
-def _newest_first(store: Store) -> Iterator[tuple[str, str]]:
-    for batch in reversed(list_batches(store)):
-        for row in changes(store, batch):
-            if not row["removed"]:
-                yield str(row["product_id"]), str(row["attributes"])

@@ -1,0 +1,102 @@
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vetrina.errors import NotFound, SettingError
+from vetrina.search.filters import number_in, parse_filter
+
+CHAIR = {"category": "Living room", "price": "1,299.00 EUR", "brand": "Ørsted & Søn", "in stock": "yes", "size": "10.0"}
+
+
+@pytest.mark.parametrize(
+    ("text", "passes"),
+    [
+        ('category = "Living room"', True),
+        ("category = 'living ROOM'", True),
+        ("category = Kitchen", False),
+        ("category != Kitchen", True),
+        ("colour != red", False),  # nothing is known of its colour
+        ("price < 1300", True),
+        ("price >= 1299 and price <= 1299", True),
+        ("price > 1299", False),
+        ("category < 5", False),
+        ("size = 10", True),
+        ("size in (9, 10)", True),
+        ("category in (Kitchen, 'Bath')", False),
+        ("brand contains ørsted", True),
+        ('"in stock" = yes', True),
+        ("brand", True),
+        ("colour", False),
+        ("not colour", True),
+        ("not brand", False),
+        ("not category = Kitchen", True),
+        ("not colour = red", False),
+        ("category = Kitchen or price < 2000 and size = 10", True),
+        ("(category = Kitchen or price < 2000) and size = 11", False),
+        ("CATEGORY = x OR brand", True),
+    ],
+)
+def test_a_filter_lets_the_right_products_pass(text: str, passes: bool) -> None:
+    assert parse_filter(text).passes(CHAIR) is passes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "at its end"),
+        ("category =", "lacks a value at its end"),
+        ("category = Living room", r"goes on unexpectedly at 'room' \(character 19\)"),
+        ("(price < 5", r"lacks a '\)'"),
+        ("price < cheap", "needs a number at 'cheap'"),
+        ('name = "unclosed', "cannot be read at"),
+        ("a = 1 and", "lacks the name of an attribute"),
+        ("size in 1, 2", r"lacks a '\('"),
+        ("(" * 60 + "a" + ")" * 60, "nested more than 50 deep"),
+        ("a" * 20_000, "at most 10000"),
+    ],
+)
+def test_what_is_no_filter_is_refused_where_it_stops_making_sense(text: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        parse_filter(text)
+
+
+def test_an_unknown_attribute_is_named_with_the_nearest() -> None:
+    found = parse_filter("categry = x and not price")
+    assert found.attributes == {"categry", "price"}
+    with pytest.raises(NotFound, match=r"attribute 'categry'; did you mean 'category'\?"):
+        found.check(CHAIR)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("19.90 EUR", 19.9),
+        ("€ 19,90", 19.9),
+        ("1.299,00", 1299.0),
+        ("1,299", 1299.0),
+        ("1'299'000", 1299000.0),
+        ("1,299,000.5", 1299000.5),
+        ("-3", -3.0),
+        ("12 kg", 12.0),
+        ("", None),
+        ("free", None),
+        ("10 x 20", None),
+        ("1e5", None),
+    ],
+)
+def test_numbers_are_read_with_a_currency_or_a_unit_beside_them(text: str, number: float | None) -> None:
+    assert number_in(text) == number
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_understood_or_refused(text: str) -> None:
+    with contextlib.suppress(SettingError):
+        parse_filter(text).passes(CHAIR)
+
+
+@given(st.text(min_size=1, max_size=20), st.dictionaries(st.sampled_from("abc"), st.text(max_size=5)))
+def test_any_value_can_be_asked_for_in_quotes(value: str, product: dict[str, str]) -> None:
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    assert parse_filter(f'a = "{quoted}"').passes({**product, "a": value})
