@@ -158,7 +158,7 @@ def test_a_split_asks_only_its_own_and_finds_only_the_others(compare: Callable[.
     ("arguments", "error", "says"),
     [
         (({"second": LITE}), SettingError, "are the same model; compare two different ones"),
-        (({"second": "bundled:efficientnet-lite"}), ModelError, "did you mean 'bundled:efficientnet-lite0'"),
+        (({"second": "bundled:efficentnet-lite1"}), ModelError, "did you mean 'bundled:efficientnet-lite1'"),
         (({"second": "efficientnet"}), ModelError, "'efficientnet' names no model"),
         (({"label": "categroy"}), NotFound, "did you mean 'category'"),
         (({"split": "split=validation"}), SettingError, "give the label with --label"),
