@@ -66,9 +66,9 @@ def switch_extractor(deployment: Deployment, model: str, *, dry_run: bool, progr
         "lost": [],
         "problems": [],
     }
-    progress.note(report["summary"])
     if dry_run:
         return report | {"next": "Nothing was done; leave --dry-run out to begin"}
+    progress.note(report["summary"])
     instance = open_instance()
     report["embedding"] = embed_on_trial(new, instance, progress)
     report["lost"] = _lost(report["embedding"], new)
