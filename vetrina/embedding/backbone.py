@@ -8,7 +8,7 @@ from typing import Any
 
 from vetrina.embedding.preprocessing import Preprocessing
 from vetrina.errors import ModelError
-from vetrina.models.handles import Handle, parse_handle
+from vetrina.models.handles import TUNED, Handle, parse_handle
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,4 +45,10 @@ def _bundled(handle: Handle) -> Backbone:
     return lite_backbone(handle)
 
 
-_BACKBONES: dict[str, Callable[[Handle], Backbone]] = {"bundled": _bundled}
+def _tuned(handle: Handle) -> Backbone:
+    from vetrina.embedding.tuned import tuned_backbone
+
+    return tuned_backbone(handle)
+
+
+_BACKBONES: dict[str, Callable[[Handle], Backbone]] = {"bundled": _bundled, TUNED: _tuned}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from vetrina.models.families import Family, Report, family_of
-from vetrina.models.handles import parse_handle
+from vetrina.models.handles import TUNED, parse_handle
 
 if TYPE_CHECKING:
     from vetrina.store import Store
@@ -59,7 +59,13 @@ def _bundled() -> ExtractorFamily:
     return FAMILY
 
 
-_FAMILIES: dict[str, Callable[[], ExtractorFamily]] = {"bundled": _bundled}
+def _tuned() -> ExtractorFamily:
+    from vetrina.embedding.tuned import FAMILY
+
+    return FAMILY
+
+
+_FAMILIES: dict[str, Callable[[], ExtractorFamily]] = {"bundled": _bundled, TUNED: _tuned}
 
 
 def open_extractor(text: str = DEFAULT_EXTRACTOR, store: Store | None = None) -> Extractor:
