@@ -16,9 +16,9 @@ listeners: list[Listener] = []
 """The command line adds itself here, since its runs share its process."""
 
 
-def progress_of(context: dg.AssetExecutionContext, what: str) -> Progress:
+def progress_of(context: dg.AssetExecutionContext | dg.OpExecutionContext, what: str) -> Progress:
     """Reports progress of a step whose things are called `what`."""
-    step = context.op_execution_context.op.name
+    step = (context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context).op.name
     last = time.monotonic()
 
     def report(done: int, total: int) -> None:

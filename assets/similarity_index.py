@@ -46,7 +46,14 @@ def similarity_index(
     fingerprints = model_fingerprints(detector, extractor)
     try:
         with told_to_people():
-            report = publish_index(kept, fingerprints["embeddings"], index.settings(), fingerprints, index.device)
+            report = publish_index(
+                kept,
+                fingerprints["embeddings"],
+                index.settings(),
+                fingerprints,
+                index.device,
+                extractor=extractor.handle,
+            )
     except dg.Failure as failure:
         if isinstance(failure.__cause__, RecallTooLow):
             yield from results([judge_recall(failure.__cause__.recall, "annoy")], "similarity_index")

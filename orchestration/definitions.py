@@ -19,6 +19,7 @@ from orchestration.model_change import model_change_sensor
 from orchestration.rebuild import rebuild_sensor
 from orchestration.schedules import catalog_sync
 from orchestration.sensors import registered_batches, watched_folder
+from orchestration.trial_job import trial_job
 from resources.configured import detector_of, extractor_of, index_of, resources_of
 from vetrina.settings import Settings
 
@@ -52,6 +53,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
             ),
             large_file_job(settings),
             sync_job(settings),
+            trial_job(tags),
         ],
         schedules=[catalog_sync(settings)],
         sensors=[

@@ -39,7 +39,13 @@ class Deployment:
 
     def window(self) -> ShopWindow:
         """The shop window. Raises NotFound, IndexDamaged, ModelError."""
-        return ShopWindow(self.store, self.detector.open(), self.detector.selection(), self.extractor.open(self.store))
+        return ShopWindow(
+            self.store,
+            self.detector.open(),
+            self.detector.selection(),
+            self.extractor.identity(),
+            lambda handle: ExtractorResource(handle=handle).open(self.store),
+        )
 
     @cached_property
     def index(self) -> IndexResource:

@@ -11,7 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 _out = Console(highlight=False, soft_wrap=True)
-_STEPS = {"raw_images": "pictures", "crops_and_labels": "detection", "embeddings": "embedding"}
+_STEPS = {
+    "raw_images": "pictures",
+    "crops_and_labels": "detection",
+    "embeddings": "embedding",
+    "trial_embeddings": "embedding",
+}
 
 
 class Steps:
@@ -42,6 +47,11 @@ class Steps:
             self._bars.update(self._tasks[step], completed=done, total=total)
         elif not self._quiet and done == total:
             self._console.print(f"  {name}: {done} of {total}")
+
+    def note(self, line: str) -> None:
+        """Something that a person should know while it goes on."""
+        if not self._quiet:
+            self._console.print(f"  {escape(line)}")
 
     def end(self) -> None:
         """The run is over."""

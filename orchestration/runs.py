@@ -14,6 +14,7 @@ from assets.partitions import catalog_batch
 from orchestration.definitions import build_defs
 from orchestration.home import PID_TAG, history_in_words, process_name
 from orchestration.jobs import BATCH_JOB, PUBLISH_JOB
+from orchestration.trial_job import TRIAL_JOB, TRIAL_OP, trial_config
 from vetrina.errors import VetrinaError
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -50,6 +51,11 @@ def run_publish(instance: DagsterInstance) -> RunReport:
     return _run(instance, PUBLISH_JOB, _QUIET)
 
 
+def run_trial(instance: DagsterInstance, extractor: str) -> RunReport:
+    """Embed the shop with an extractor on trial; the report's "trial_embeddings" says what it cost. Raises RunFailed."""
+    return _run(instance, TRIAL_JOB, {**_QUIET, **trial_config(extractor)})
+
+
 def _run(instance: DagsterInstance, job: str, config: dict[str, Any], partition_key: str | None = None) -> RunReport:
     began = time.monotonic()
     with history_in_words():
@@ -71,6 +77,9 @@ def _run(instance: DagsterInstance, job: str, config: dict[str, Any], partition_
         for event in result.get_asset_materialization_events()
         if event.asset_key is not None
     }
+    for event in result.filter_events(lambda event: event.is_successful_output and event.step_key == TRIAL_OP):
+        said = event.step_output_data.metadata
+        metadata[TRIAL_OP] = {name: value.value for name, value in said.items()}
     return RunReport(result.run_id, time.monotonic() - began, metadata)
 
 

@@ -75,8 +75,7 @@ def embed_crops(
         rows = list(read_rows(store, labels_path(batch, labels), LABELS))
         report = EmbeddingsReport(products=len({row["product_id"] for row in rows}), crops=len(rows))
         digest = _digest(rows)
-        notes = read_metadata(store, path)
-        if notes is not None and notes["digest"] == digest and not notes["unreadable"]:
+        if _is_made_of(store, path, digest):
             report.reused = len(rows)
             progress(len(rows), len(rows))
             return report
@@ -111,6 +110,18 @@ def embed_crops(
                     vectors = [os.pread(waiting.fileno(), size, place[row["crop_id"]] * size) for row in chunk]
                     writer.add_table(_table(chunk, b"".join(vectors), schema))
     return report
+
+
+def is_embedded(store: Store, batch: Batch, labels: str, extractor: Extractor | ExtractorIdentity) -> bool:
+    """Whether `embed_crops` would find nothing to do. Raises FileNotFoundError when the batch has no such labels."""
+    digest = _digest(list(read_rows(store, labels_path(batch, labels), LABELS, ["product_id", "crop_id", "label"])))
+    return _is_made_of(store, embeddings_path(batch, embeddings_fingerprint(labels, extractor)), digest)
+
+
+def _is_made_of(store: Store, path: str, digest: str) -> bool:
+    """Whether embeddings are there, of just these crops, and whole."""
+    notes = read_metadata(store, path)
+    return notes is not None and notes["digest"] == digest and not notes["unreadable"]
 
 
 def remembered_vectors(store: Store, extractor: Extractor, sha256: str) -> dict[str, np.ndarray]:

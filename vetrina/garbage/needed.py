@@ -19,6 +19,7 @@ import pyarrow as pa
 from vetrina.catalog.batches import Batch, list_batches
 from vetrina.catalog.shop import read_report, shop_after
 from vetrina.detection.labelling import labels_path
+from vetrina.embedding.trials import Trial
 from vetrina.embedding.vectors import embeddings_path
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.manifest import MANIFEST, Manifest
@@ -75,8 +76,8 @@ class Needed:
     waiting: tuple[str, ...]
 
 
-def find_needed(store: Store, now: Fingerprints, versions: Collection[str]) -> Needed:
-    """Work out what must stay for the shop as it is and for some index versions."""
+def find_needed(store: Store, now: Fingerprints, versions: Collection[str], trials: Collection[Trial]) -> Needed:
+    """Work out what must stay for the shop as it is, for some index versions, and for models on trial."""
     batches = list_batches(store)
     roles = {
         "detector": {now.detector},
@@ -86,6 +87,9 @@ def find_needed(store: Store, now: Fingerprints, versions: Collection[str]) -> N
     }
     for version in versions:
         for role, fingerprint in _made_with(store, version).items():
+            roles.setdefault(role, set()).add(fingerprint)
+    for trial in trials:
+        for role, fingerprint in trial.fingerprints.items():
             roles.setdefault(role, set()).add(fingerprint)
     waiting = _waiting(store, batches, now)
     return Needed(

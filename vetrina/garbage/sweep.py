@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vetrina.catalog.batches import list_batches
+from vetrina.embedding.trials import trials_since
 from vetrina.errors import SettingError, StoreError
 from vetrina.garbage.needed import Fingerprints, Needed, Pictures, find_needed, needed_tables, needed_versions
 from vetrina.index.manifest import MANIFEST
@@ -24,6 +25,8 @@ from vetrina.store import FileInfo, Store
 _AT_ONCE = 64
 """Files deleted between two looks at whether a batch has arrived."""
 _SHOWN = 3
+_TRIAL_KEPT = timedelta(days=30)
+"""Beyond the grace period; after that what a model on trial made is garbage like any other's."""
 _PARTS = "interrupted writes"
 _OF_PICTURES = "pictures, crops and what is remembered of them"
 
@@ -100,7 +103,8 @@ class _Sweep:
         versions = self._versions()
         # Without a version that can be used, every one may be what a person restores.
         published = {record.version for record in history(self._store)}
-        needed = find_needed(self._store, self._now, published if versions is None else versions)
+        trials = trials_since(self._store, self._before - _TRIAL_KEPT)
+        needed = find_needed(self._store, self._now, published if versions is None else versions, trials)
         if needed.waiting:
             more = len(needed.waiting) - _SHOWN
             waiting = "; ".join(needed.waiting[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")

@@ -33,6 +33,7 @@ def build_index(
     *,
     fingerprints: dict[str, str],
     sources: dict[str, str],
+    extractor: str = "",
     device: str = "cpu",
 ) -> Manifest:
     """Write an index folder; the manifest comes last, so a folder without one is an interrupted build.
@@ -46,6 +47,7 @@ def build_index(
         folder: where to; made when missing, must not hold an index.
         fingerprints: role → fingerprint of the models the items come from.
         sources: batch → digest.
+        extractor: the handle of the extractor.
         device: where the arithmetic is done; the files are the same.
 
     Raises:
@@ -102,6 +104,7 @@ def build_index(
             **{name: version(name) for name in ("annoy", "numpy", "pyarrow")},
         },
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        extractor=extractor,
         files=files,
     )
     (folder / MANIFEST).write_bytes(manifest.to_bytes())

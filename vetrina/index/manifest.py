@@ -38,6 +38,8 @@ class Manifest:
         serve_with: "annoy" or "exact", `serve_reason` says why.
         settings: the settings of the build.
         fingerprints: role → fingerprint of the model (extractor, detector, …).
+        extractor: the handle of the extractor, by which photos are embedded as the items were; empty in an index of
+            before handles were noted.
         sources: batch → digest of what it contributed.
         libraries: name → version.
         files: name → check.
@@ -59,6 +61,7 @@ class Manifest:
     sources: dict[str, str]
     libraries: dict[str, str]
     created_at: str
+    extractor: str = ""
     files: dict[str, FileCheck] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -78,6 +81,7 @@ class Manifest:
             raise IndexDamaged(f"The index manifest has format {found!r}; this version reads {FORMAT}")
         try:
             value["files"] = {name: FileCheck(**check) for name, check in value["files"].items()}
+            value.setdefault("extractor", "")
             return Manifest(**{entry.name: value[entry.name] for entry in fields(Manifest)})
         except (KeyError, TypeError, AttributeError) as error:
             raise IndexDamaged(f"The index manifest is incomplete: {error}") from error
@@ -86,7 +90,7 @@ class Manifest:
 def version_of(manifest: Manifest) -> str:
     """The name of a version: 16 hex digits that depend on its content alone.
 
-    Files, fingerprints, settings and sources count; clocks, timings and the machine do not.
+    Files, fingerprints, settings and sources count; clocks, timings, handles and the machine do not.
     """
     content = {
         "format": manifest.format,

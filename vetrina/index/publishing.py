@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from vetrina.errors import NotFound, RecallTooLow, StoreError
 from vetrina.index.build import build_index
 from vetrina.index.device import choose_device
 from vetrina.index.manifest import Manifest
+from vetrina.index.reader import Index, open_folder
 from vetrina.index.settings import IndexSettings
 from vetrina.index.sources import IndexItems
 from vetrina.index.table import SIMILAR_SCHEMA, similar_products, write_similar_json
@@ -46,7 +48,13 @@ class TableReport:
 
 
 def publish_index(
-    store: Store, embeddings: str, settings: IndexSettings, fingerprints: dict[str, str], device: str = "cpu"
+    store: Store,
+    embeddings: str,
+    settings: IndexSettings,
+    fingerprints: dict[str, str],
+    device: str = "cpu",
+    *,
+    extractor: str = "",
 ) -> IndexReport:
     """Make the newest embeddings of all batches the current index, unless they are that already.
 
@@ -54,6 +62,7 @@ def publish_index(
         embeddings: fingerprint of the embeddings to use.
         fingerprints: role → fingerprint of the models they come from.
         device: where the arithmetic is done (`vetrina.index.device.DEVICES`); the index is the same.
+        extractor: the handle of the extractor, for the manifest.
 
     Raises:
         SettingError: the device is not there.
@@ -68,22 +77,59 @@ def publish_index(
             manifest = verify(store, now)
             if is_made_of(manifest, items.sources, fingerprints, settings):
                 return IndexReport(now, manifest, built=False)
-        if next((table for table in items() if table.num_rows), None) is None:
-            raise NotFound("There is nothing to index: no product has an embedding; see `vetrina status` for why")
-        with store.scratch() as folder:
-            manifest = build_index(
+        with _built(store, items, settings, fingerprints, device, extractor) as (folder, manifest):
+            check_recall(manifest)
+            return IndexReport(publish(store, folder, manifest), manifest, built=True)
+
+
+@contextlib.contextmanager
+def rehearsed_index(
+    store: Store,
+    embeddings: str,
+    settings: IndexSettings,
+    fingerprints: dict[str, str],
+    device: str = "cpu",
+    *,
+    extractor: str = "",
+) -> Iterator[Index]:
+    """The index that `publish_index` would publish, made and opened aside; it goes with the block.
+
+    What is served is not touched, and the recall is not judged (`check_recall`). Raises as `publish_index`.
+    """
+    items = IndexItems(store, embeddings)
+    with _built(store, items, settings, fingerprints, device, extractor) as (folder, _):
+        yield open_folder(folder)
+
+
+@contextlib.contextmanager
+def _built(
+    store: Store,
+    items: IndexItems,
+    settings: IndexSettings,
+    fingerprints: dict[str, str],
+    device: str,
+    extractor: str,
+) -> Iterator[tuple[Path, Manifest]]:
+    """An index folder among the work in progress."""
+    if next((table for table in items() if table.num_rows), None) is None:
+        raise NotFound("There is nothing to index: no product has an embedding; see `vetrina status` for why")
+    with store.scratch() as scratch:
+        folder = scratch / "index"
+        yield (
+            folder,
+            build_index(
                 items,
-                folder / "index",
+                folder,
                 settings,
                 fingerprints=fingerprints,
                 sources=items.sources,
+                extractor=extractor,
                 device=device,
-            )
-            _check_recall(manifest)
-            return IndexReport(publish(store, folder / "index", manifest), manifest, built=True)
+            ),
+        )
 
 
-def _check_recall(manifest: Manifest) -> None:
+def check_recall(manifest: Manifest) -> None:
     """Raise RecallTooLow for an index that would serve answers below its target; exact search has none to miss."""
     recall = manifest.recall
     if manifest.serve_with == "exact" or recall["met"]:

@@ -6,7 +6,7 @@ those that were removed since.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,9 @@ from vetrina.catalog.shop import changes
 from vetrina.detection.classes import descendants, known_class
 from vetrina.detection.crops import WHOLE, Box, Crop, Selection, cut
 from vetrina.detection.detector import Detector
-from vetrina.embedding.extractor import Extractor
+from vetrina.embedding.extractor import Extractor, ExtractorIdentity
 from vetrina.embedding.vectors import embeddings_fingerprint
-from vetrina.errors import NotFound
+from vetrina.errors import ModelError, NotFound
 from vetrina.index.reader import Index
 from vetrina.index.sources import IndexItems
 from vetrina.index.versions import current, open_index
@@ -47,19 +47,29 @@ class ShopWindow:
     """Answers over one state of the store; open a new one to see a later state.
 
     Args:
-        detector, selection, extractor: what photos are seen with. Where the extractor is not the index's own, since
-            the setting changed and the batches are still being worked again, only products can be asked for.
+        detector, selection: what photos are seen with.
+        extractor: the one of the settings. Photos are embedded by the one that the index was made with, which is
+            another while the batches are worked again for a new one, and after a rollback.
+        open_extractor: opens an extractor by its handle.
 
     Raises:
         NotFound: nothing is indexed yet.
         IndexDamaged: no published version verifies.
     """
 
-    def __init__(self, store: Store, detector: Detector, selection: Selection, extractor: Extractor) -> None:
+    def __init__(
+        self,
+        store: Store,
+        detector: Detector,
+        selection: Selection,
+        extractor: ExtractorIdentity,
+        open_extractor: Callable[[str], Extractor],
+    ) -> None:
         self.store = store
         self._detector = detector
         self._selection = selection
         self._extractor = extractor
+        self._open_extractor = open_extractor
         self.problems: list[str] = []
         published = current(store, self.problems)
         if published is None:
@@ -90,19 +100,36 @@ class ShopWindow:
 
         Raises:
             PictureError: the bytes are no usable picture.
-            NotFound: the index was made with another extractor, whose vectors a photo's cannot be compared with.
+            NotFound: the extractor that the index was made with cannot be had, and no other's vectors can be compared.
         """
-        if self.index.manifest.fingerprints.get("extractor") != self._extractor.fingerprint:
-            raise NotFound(
-                f"The current index was made with another extractor than {self._extractor.handle}, so photos cannot be "
-                "searched until it is rebuilt: run the batches again with this one, or set VETRINA_EXTRACTOR back"
-            )
+        extractor = self._extractor_of_index()
         pixels = decode_picture(data).pixels
         parts: list[tuple[Box, Crop | None]] = [(WHOLE, None)]
         parts += [(crop.box, crop) for crop in self._selection.select(self._detector.detect(pixels))]
-        vectors = self._extractor.embed([cut(pixels, box) for box, _ in parts])
+        vectors = extractor.embed([cut(pixels, box) for box, _ in parts])
         kinds = tuple("whole" if crop is None else "crop" for _, crop in parts)
         return PhotoQuery(pixels, parts, Query(vectors, kinds))
+
+    def _extractor_of_index(self) -> Extractor:
+        manifest = self.index.manifest
+        wanted = manifest.fingerprints.get("extractor")
+        if wanted == self._extractor.fingerprint:
+            return self._open_extractor(self._extractor.handle)
+        why = "its manifest does not say which"
+        if manifest.extractor:
+            try:
+                found = self._open_extractor(manifest.extractor)
+            except ModelError as error:
+                why = str(error)
+            else:
+                if found.fingerprint == wanted:
+                    return found
+                why = f"{manifest.extractor} is another model by now"
+        raise NotFound(
+            f"The current index was made with another extractor than {self._extractor.handle}, which cannot be had "
+            f"({why}), so photos cannot be searched until the index is rebuilt: run the batches again with this one, "
+            "or set VETRINA_EXTRACTOR back"
+        )
 
     def search(self, photo: PhotoQuery, k: int, *, class_name: str | None = None, exact: bool = False) -> Answer:
         """The k products most similar to a photo. Raises SettingError."""
