@@ -47,13 +47,17 @@ def card(model: TunedModel, charts: Mapping[str, bytes]) -> list[Block]:
 def class_table(quality: Mapping[str, Any]) -> Table:
     """Precision, recall and F1 of each class with their intervals, and the means."""
     rows = [
-        [plain(entry["class"]), str(entry["products"]), *(_interval(entry[rate]) for rate in ("precision", "recall", "f1"))]
+        [
+            plain(entry["class"]),
+            str(entry["products"]),
+            *(interval(entry[rate]) for rate in ("precision", "recall", "f1")),
+        ]
         for entry in quality["classes"][:_MOST_CLASSES]
     ]
     if len(quality["classes"]) > _MOST_CLASSES:
         rows.append([f"and {len(quality['classes']) - _MOST_CLASSES} more classes, see model.json", "", "", "", ""])
     for name in ("macro", "weighted"):
-        means = (_interval(quality[name][rate]) for rate in ("precision", "recall", "f1"))
+        means = (interval(quality[name][rate]) for rate in ("precision", "recall", "f1"))
         rows.append([f"{name} mean", str(quality["products"]), *means])
     return Table(("class", "products", "precision", "recall", "F1"), rows)
 
@@ -63,9 +67,17 @@ def retrieval_table(retrieval: Mapping[str, Any]) -> Table:
     rows = []
     for over, base, tuned in _MEANS:
         for name in retrieval[base]:
-            difference = _interval(retrieval["difference"][name], sign=True) if base == "base" else ""
-            rows.append([f"{name}, {over}", _interval(retrieval[base][name]), _interval(retrieval[tuned][name]), difference])
+            difference = interval(retrieval["difference"][name], sign=True) if base == "base" else ""
+            rows.append(
+                [f"{name}, {over}", interval(retrieval[base][name]), interval(retrieval[tuned][name]), difference]
+            )
     return Table(("measure", "base", "tuned", "difference"), rows)
+
+
+def interval(entry: Mapping[str, float], *, sign: bool = False) -> str:
+    """A figure with its interval."""
+    form = "+.3f" if sign else ".3f"
+    return f"{entry['value']:{form}} [{entry['low']:{form}}, {entry['high']:{form}}]"
 
 
 def _lead(model: TunedModel) -> str:
@@ -79,7 +91,9 @@ def _lead(model: TunedModel) -> str:
 
 def _usage(model: TunedModel) -> list[Block]:
     return [
-        Commands([f"vetrina compare {model.base['handle']} {model.handle}", f"export VETRINA_EXTRACTOR={model.handle}"]),
+        Commands(
+            [f"vetrina compare {model.base['handle']} {model.handle}", f"export VETRINA_EXTRACTOR={model.handle}"]
+        ),
         Paragraph(
             "Compare it with the extractor in use first, on the whole shop. Once the setting names it, everything is "
             "embedded again, while the index in place goes on serving."
@@ -93,7 +107,7 @@ def _quality(summary: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = [
         Paragraph(
             f"Measured on {quality['products']} {outcome['part']} products. The classifier is right for "
-            f"{_interval(quality['accuracy'])} of them. Brackets are 95 % bootstrap intervals."
+            f"{interval(quality['accuracy'])} of them. Brackets are 95 % bootstrap intervals."
         )
     ]
     if outcome["part"] == VALIDATION:
@@ -130,7 +144,9 @@ def _confusion_in_words(quality: Mapping[str, Any]) -> str:
         for column, count in enumerate(line)
         if count and row != column
     ]
-    said = "; ".join(f"{plain(true)} taken for {plain(given)} {count}×" for count, true, given in sorted(wrong, key=_most)[:5])
+    said = "; ".join(
+        f"{plain(true)} taken for {plain(given)} {count}×" for count, true, given in sorted(wrong, key=_most)[:5]
+    )
     return f"Confusion matrix. Most frequent mistakes: {said}." if said else "Confusion matrix. There are no mistakes."
 
 
@@ -159,8 +175,12 @@ def _data(model: TunedModel) -> list[Block]:
             "together, so no picture is on two sides."
         ),
         Table(("class", *PARTS), [*rows[:_MOST_CLASSES], ["all", *total]]),
-        *([Paragraph("Left out:"), Bullets(left_out)] if left_out else []),
+        *_left_out(left_out),
     ]
+
+
+def _left_out(reasons: Sequence[str]) -> list[Block]:
+    return [Paragraph("Left out:"), Bullets(reasons)] if reasons else []
 
 
 def _training(model: TunedModel, curves: bytes) -> list[Block]:
@@ -177,32 +197,31 @@ def _training(model: TunedModel, curves: bytes) -> list[Block]:
         Chart(
             CURVES_FILE,
             curves,
-            f"Loss and accuracy over {len(history)} epochs. Training loss went from {history[0]['loss']:.2f} to "
-            f"{history[-1]['loss']:.2f}, validation loss from {history[0]['val_loss']:.2f} to {history[-1]['val_loss']:.2f}.",
+            f"Loss and accuracy over {len(history)} epochs. The loss went from {_from_to(history, 'loss')} on the "
+            f"training products, from {_from_to(history, 'val_loss')} on the validation products.",
         ),
         Table(("setting", "value"), [[name.replace("_", " "), plain(value)] for name, value in settings.items()]),
     ]
 
 
+def _from_to(history: Sequence[Mapping[str, float]], name: str) -> str:
+    return f"{history[0][name]:.2f} to {history[-1][name]:.2f}"
+
+
 def _limits(model: TunedModel) -> Sequence[str]:
     label = plain(model.plan["label"])
     said = [
-        f"It is for finding similar products in this shop and in shops with goods and pictures like these. It was taught "
-        f"that products with the same {label!r} are alike; other likenesses (colour, pattern, style) may have become "
-        "weaker, so look at the answers before it is switched on.",
+        "It is for finding similar products in this shop and in shops with goods and pictures like these. It was "
+        f"taught that products with the same {label!r} are alike; other likenesses (colour, pattern, style) may have "
+        "become weaker, so look at the answers before it is switched on.",
         "Goods of a kind that it has not seen are placed by what they resemble; it does not say that it does not know.",
         "Its labels are as right as the catalog's. A wrong label teaches a wrong likeness.",
-        "The intervals say how far chance among the measured products goes. They do not cover goods that will come later.",
-        "It looks at pictures of products. It is not made for recognising people, and nothing about people was measured.",
+        "The intervals say how far chance among the measured products goes, and nothing of goods that come later.",
+        "It looks at pictures of products. It is not made for telling people apart; nothing about people was measured.",
     ]
     if model.base["handle"].startswith("models/"):
         said.append(
-            "Its base was itself fine-tuned here, so products held out this time may have been learnt from then, and the "
-            "figures may flatter."
+            "Its base was itself fine-tuned here, so products held out this time may have been learnt from then, and "
+            "the figures may flatter."
         )
     return said
-
-
-def _interval(entry: Mapping[str, float], *, sign: bool = False) -> str:
-    form = "+.3f" if sign else ".3f"
-    return f"{entry['value']:{form}} [{entry['low']:{form}}, {entry['high']:{form}}]"
