@@ -285,12 +285,17 @@ def gc(
     older_than: Annotated[
         float, typer.Option(min=0, metavar="DAYS", help="Delete only what is older: longer than your longest run.")
     ] = 1.0,
+    models: Annotated[
+        bool, typer.Option("--models", help="Also delete fine-tuned models that no setting and no kept index uses.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Delete what nothing needs any more: pictures without a product, old index versions, leftovers."""
     from orchestration.upkeep import collect_garbage
 
-    report = collect_garbage(_deployment(), keep_versions=keep_versions, older_than_days=older_than, dry_run=dry_run)
+    report = collect_garbage(
+        _deployment(), keep_versions=keep_versions, older_than_days=older_than, dry_run=dry_run, models=models
+    )
     _print(report, as_json, printing.garbage)
 
 
