@@ -51,7 +51,7 @@ class Steps:
     def note(self, line: str) -> None:
         """Something that a person should know while it goes on."""
         if not self._quiet:
-            self._console.print(f"  {escape(line)}")
+            self._console.print(f"  {escape(line)}", soft_wrap=True)
 
     def end(self) -> None:
         """The run is over."""

@@ -189,7 +189,7 @@ def _brought(fingerprint: str, name: str, store: Store | None) -> tuple[TunedMod
     handle = f"{TUNED}/{fingerprint}"
     if store is None:
         raise ModelError(
-            f"The model {handle} is not on this machine yet: vetrina models, with VETRINA_EXTRACTOR={handle}"
+            f"The model {handle} is not on this machine yet: run vetrina models with VETRINA_EXTRACTOR={handle}"
         )
     model = tuned_model(store, fingerprint)
     where = f"{tuned_folder(fingerprint)}/{name} in {store.root}"
@@ -197,9 +197,7 @@ def _brought(fingerprint: str, name: str, store: Store | None) -> tuple[TunedMod
     try:
         data = store.read(f"{tuned_folder(fingerprint)}/{name}")
     except FileNotFoundError:
-        raise ModelError(
-            f"{where} is missing: restore it from a backup, or delete its folder and train again"
-        ) from None
+        raise ModelError(f"{where} is missing: {mend}") from None
     if sha256_hex(data) != model.files.get(name):
         raise ModelError(f"{where} is altered or cut: {mend}")
     write_atomically(_copies(fingerprint) / name, data)
