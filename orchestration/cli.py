@@ -257,6 +257,59 @@ def finetune(
 
 
 @app.command()
+def compare(
+    model_a: Annotated[str, typer.Argument(help="An extractor's handle: bundled:NAME, keras:NAME, models/..., a URL.")],
+    model_b: Annotated[str, typer.Argument(help="Another one.")],
+    label: Annotated[
+        str | None,
+        typer.Option("--label", help="Alike are products with the same value of this attribute, or: detected."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many results count.")] = 10,
+    last_word: Annotated[
+        bool, typer.Option("--last-word", help="Only the last word of the label counts, such as the noun of a name.")
+    ] = False,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="ATTRIBUTE=VALUE", help="These products ask, and only the others are found."),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Ask at most so many queries, drawn at random.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 17,
+    report: Annotated[Path | None, typer.Option("--report", help="Also write a report into this HTML file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which of two extractors finds better on this shop, and what does each cost?"""
+    from orchestration import comparison_printing
+    from orchestration.comparison import compare_models
+    from vetrina.evaluation.evaluation import Plan
+
+    values = compare_models(
+        _deployment(),
+        (model_a, model_b),
+        Plan(label=label or "", k=k, sample=sample, seed=seed),
+        last_word=last_word,
+        split=split,
+        report=report,
+        progress=_progress(as_json),
+    )
+    _print(values, as_json, comparison_printing.comparison)
+
+
+@app.command()
+def switch(
+    model: Annotated[str, typer.Argument(help="The extractor's handle to serve with from now on.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Embed everything with another extractor while the index in place serves, and switch once all is there."""
+    from orchestration import comparison_printing
+    from orchestration.switching import switch_extractor
+
+    report = switch_extractor(_deployment(), model, dry_run=dry_run, progress=_progress(as_json))
+    _print(report, as_json, comparison_printing.switched)
+    _fail_if(bool(report["lost"]))
+
+
+@app.command()
 def duplicates(as_json: Json = False) -> None:
     """Which products show the same picture?"""
     from orchestration import evaluation_printing

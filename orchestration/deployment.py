@@ -1,13 +1,20 @@
 """The parts that commands outside a run need, opened as the settings say and not before they are used."""
 
+from __future__ import annotations
+
+import dataclasses
+from contextlib import AbstractContextManager
 from functools import cached_property
 
-from resources.configured import detector_of, extractor_of, index_of
+from resources.configured import decoder_of, detector_of, extractor_of, index_of
 from resources.index import IndexResource
 from resources.models import DetectorResource, ExtractorResource, model_fingerprints
+from resources.pictures import DecoderResource
 from vetrina.catalog.batches import Batch
 from vetrina.coverage import CoverageReader
 from vetrina.index.outdated import outdated_batches
+from vetrina.index.publishing import rehearsed_index
+from vetrina.index.reader import Index
 from vetrina.index.sources import index_sources
 from vetrina.index.versions import current, verify
 from vetrina.index.wanted import Wanted
@@ -36,6 +43,27 @@ class Deployment:
     def extractor(self) -> ExtractorResource:
         """The extractor."""
         return extractor_of(self.settings)
+
+    @cached_property
+    def decoder(self) -> DecoderResource:
+        """How pictures are decoded."""
+        return decoder_of(self.settings)
+
+    def with_extractor(self, handle: str) -> Deployment:
+        """The same shop as it would be with another extractor."""
+        return Deployment(dataclasses.replace(self.settings, extractor=handle))
+
+    def rehearsed_index(self) -> AbstractContextManager[Index]:
+        """The index that would be published now, made aside; see `rehearsed_index`."""
+        fingerprints = model_fingerprints(self.detector, self.extractor)
+        return rehearsed_index(
+            self.store,
+            fingerprints["embeddings"],
+            self.index.settings(),
+            fingerprints,
+            self.index.device,
+            extractor=self.extractor.handle,
+        )
 
     def window(self) -> ShopWindow:
         """The shop window. Raises NotFound, IndexDamaged, ModelError."""

@@ -57,8 +57,7 @@ def evaluate_shop(
     """
     if queries is not None and split is not None:
         raise SettingError("Give --queries or --split, not both")
-    if report is not None and not report.parent.is_dir():
-        raise SettingError(f"There is no folder for the report {report}; choose another place")
+    check_place(report)
     window = deployment.window()
     products = window.engine.everything()
     texts = attributes_of(window.store, products.product_ids)
@@ -78,7 +77,7 @@ def evaluate_shop(
         apart=split is not None,
         distractors=_distractors(distractors, products, attributes, labels, plan),
     )
-    with _showing(progress, f"Evaluation by {plan.label}"):
+    with showing(progress, f"Evaluation by {plan.label}"):
         prints, unreadable = prints_of(
             window.store,
             products.sha256,
@@ -127,15 +126,21 @@ def evaluate_shop(
         from vetrina.evaluation.report import html_report
 
         page = html_report(found, values, products, names_in(texts), window.picture)
-        _write(report, page.encode("utf-8", "replace"))
+        write_report(report, page.encode("utf-8", "replace"))
     return values
+
+
+def check_place(report: Path | None) -> None:
+    """Raise SettingError when a report cannot be written there, before hours are spent on it."""
+    if report is not None and not report.parent.is_dir():
+        raise SettingError(f"There is no folder for the report {report}; choose another place")
 
 
 def duplicates_in_shop(deployment: Deployment, *, progress: printing.Steps) -> dict[str, Any]:
     """Products that show one picture, with evidence, and products whose picture changed. Raises NotFound."""
     window = deployment.window()
     products = window.engine.everything()
-    with _showing(progress, "Near-duplicates"):
+    with showing(progress, "Near-duplicates"):
         prints, unreadable = prints_of(
             window.store,
             products.sha256,
@@ -208,7 +213,8 @@ def _conflicts(store: Store) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _showing(progress: printing.Steps, title: str) -> Iterator[None]:
+def showing(progress: printing.Steps, title: str) -> Iterator[None]:
+    """Progress of what is done in the block."""
     progress.begin(title)
     try:
         yield
@@ -216,8 +222,8 @@ def _showing(progress: printing.Steps, title: str) -> Iterator[None]:
         progress.end()
 
 
-def _write(file: Path, data: bytes) -> None:
-    """Put a file in a person's folder, whole or not at all."""
+def write_report(file: Path, data: bytes) -> None:
+    """Put a file in a person's folder, whole or not at all. Raises StoreError."""
     aside = file.with_name(f".{uuid.uuid4().hex}.part")
     try:
         aside.write_bytes(data)

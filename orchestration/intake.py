@@ -148,7 +148,7 @@ def _work(
     known = {batch.key for batch, _ in batches}
     batches = [*batches, *((batch, False) for batch in deployment.outdated() if batch.key not in known)]
     done: list[tuple[Batch, Report]] = []
-    with _listening(progress.step):
+    with listening(progress.step):
         for batch, new in batches:
             progress.begin(f"Batch {batch.key}")
             try:
@@ -161,7 +161,7 @@ def _work(
             done.append((batch, _batch_report(batch, new, run)))
         report: Report = {"batches": [], "failed": failed, "published": None}
         if done:
-            report["published"] = _publish(instance, progress, failed)
+            report["published"] = publish_all(instance, progress, failed)
     coverage = deployment.coverage()
     for batch, entry in done:
         found = coverage.batch(batch)
@@ -173,7 +173,8 @@ def _work(
     return report
 
 
-def _publish(instance: DagsterInstance, progress: Progress, failed: list[Report]) -> Report | None:
+def publish_all(instance: DagsterInstance, progress: Progress, failed: list[Report]) -> Report | None:
+    """Publish index and table; what came of it, or None with the reason among `failed`."""
     progress.begin("Index and similar products")
     try:
         run = run_publish(instance)
@@ -210,7 +211,9 @@ def _batch_report(batch: Batch, new: bool, run: RunReport) -> Report:
     }
 
 
-class _listening:
+class listening:
+    """While in the block, `listener` is told of the progress of runs in this process."""
+
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
 

@@ -161,6 +161,13 @@ def published(report: dict[str, Any]) -> None:
     _out.print(f"Serving index {report['version']} (publication {report['number']})")
     if not report["table"]:
         _out.print("[yellow]note[/yellow] Its table of similar products is not there; materialize similar_products")
+    if report["other_extractor"]:
+        made = f"with {report['extractor']}" if report["extractor"] else "with another extractor"
+        back = report["extractor"] or "it"
+        _out.print(
+            f"[yellow]note[/yellow] It was made {escape(made)}: set VETRINA_EXTRACTOR to {escape(back)}, or the next "
+            "change of the shop publishes an index of the one in use again"
+        )
 
 
 def garbage(report: dict[str, Any]) -> None:

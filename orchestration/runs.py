@@ -52,7 +52,7 @@ def run_publish(instance: DagsterInstance) -> RunReport:
 
 
 def run_trial(instance: DagsterInstance, extractor: str) -> RunReport:
-    """Embed the shop with an extractor on trial; the report's "trial_embeddings" says what it cost. Raises RunFailed."""
+    """Embed the shop with an extractor on trial; `TRIAL_OP` in the metadata says what it cost. Raises RunFailed."""
     return _run(instance, TRIAL_JOB, {**_QUIET, **trial_config(extractor)})
 
 

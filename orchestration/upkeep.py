@@ -11,7 +11,7 @@ from resources.models import model_fingerprints
 from vetrina.garbage.needed import Fingerprints
 from vetrina.garbage.sweep import sweep
 from vetrina.index.publishing import restore_table
-from vetrina.index.versions import rollback
+from vetrina.index.versions import rollback, verify
 
 
 def roll_back(deployment: Deployment, to: str | None) -> dict[str, Any]:
@@ -19,7 +19,10 @@ def roll_back(deployment: Deployment, to: str | None) -> dict[str, Any]:
     settings = deployment.settings
     published = rollback(deployment.store, to)
     table = restore_table(deployment.store, published, settings.neighbours, same_class=settings.same_class)
-    return asdict(published) | {"table": table}
+    manifest = verify(deployment.store, published)
+    in_use = deployment.extractor.identity().fingerprint
+    other = manifest.fingerprints.get("extractor") != in_use
+    return asdict(published) | {"table": table, "extractor": manifest.extractor or None, "other_extractor": other}
 
 
 def collect_garbage(

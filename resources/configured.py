@@ -28,6 +28,11 @@ def extractor_of(settings: Settings) -> ExtractorResource:
     return ExtractorResource(handle=settings.extractor)
 
 
+def decoder_of(settings: Settings) -> DecoderResource:
+    """How pictures are decoded."""
+    return DecoderResource(workers=settings.worker_count, max_pixels=settings.max_pixels, min_side=settings.min_side)
+
+
 def index_of(settings: Settings) -> IndexResource:
     """How the index and its table are made."""
     return IndexResource(
@@ -54,9 +59,7 @@ def resources_of(settings: Settings) -> dict[str, object]:
             max_bytes=settings.max_picture_bytes,
             allow_private=settings.allow_private,
         ),
-        "decoder": DecoderResource(
-            workers=settings.worker_count, max_pixels=settings.max_pixels, min_side=settings.min_side
-        ),
+        "decoder": decoder_of(settings),
         "detector": detector_of(settings),
         "extractor": extractor_of(settings),
         "index": index_of(settings),

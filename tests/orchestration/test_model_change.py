@@ -19,7 +19,6 @@ from orchestration.jobs import BATCH_JOB
 from orchestration.model_change import Backfill, model_change_sensor, stretches
 from orchestration.runs import run_batch, run_publish
 from vetrina.catalog.batches import Batch
-from vetrina.errors import NotFound
 from vetrina.index.versions import current, verify
 from vetrina.settings import Settings
 from vetrina.tables import LABELS, write_table
@@ -119,9 +118,6 @@ def test_another_extractor_works_all_batches_in_one_process_while_the_old_index_
 
     (request,) = _tick(instance)
     assert {name: shop.similar(name) for name in before} == before
-    with pytest.raises(NotFound, match="another extractor than test:colours"):
-        shop.deployment.window().photo(b"")
-
     result = _execute(instance, request)
     assert result.success
     assert len(Colours.worked) == 1  # one load of the model for three batches

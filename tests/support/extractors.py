@@ -1,13 +1,16 @@
 """An extractor of a test's own: real code, no weights, comparable with nothing else."""
 
+import os
 from collections.abc import Sequence
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import pytest
 
 HANDLE = "test:colours"
+_TESTS = Path(__file__).parents[1]
 
 
 class Colours:
@@ -28,14 +31,28 @@ class Colours:
 
 
 def offer_colours(environment: pytest.MonkeyPatch) -> None:
-    """Makes the extractor known under its handle, for the length of a test."""
+    """Makes the extractor known under its handle, for the length of a test, here and in processes that it starts."""
     from resources import models
     from vetrina.embedding import extractor
 
-    identity = extractor.ExtractorIdentity(HANDLE, Colours.fingerprint)
-    family = extractor.ExtractorFamily(
-        identify=lambda handle: identity, prepare=lambda *_: None, open=lambda *_: Colours()
-    )
-    environment.setitem(extractor._FAMILIES, "test", lambda: family)
+    environment.setitem(extractor._FAMILIES, "test", _family)
+    paths = [str(_TESTS / "support" / "child"), str(_TESTS), os.environ.get("PYTHONPATH", "")]
+    environment.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     models._extractors.clear()
     Colours.worked.clear()
+
+
+def know_colours() -> None:
+    """Makes the extractor known for the whole life of a process."""
+    from vetrina.embedding import extractor
+
+    extractor._FAMILIES["test"] = _family
+
+
+def _family() -> Any:
+    from vetrina.embedding import extractor
+
+    identity = extractor.ExtractorIdentity(HANDLE, Colours.fingerprint)
+    return extractor.ExtractorFamily(
+        identify=lambda handle: identity, prepare=lambda *_: None, open=lambda *_: Colours()
+    )

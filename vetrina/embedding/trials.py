@@ -49,6 +49,7 @@ class TrialReport:
     """What embedding the shop cost, in crops (a whole picture counts as one).
 
     Attributes:
+        unreadable: of pictures that cannot be read any more, as in `EmbeddingsReport`.
         failed: key of a batch that could not be embedded → why.
     """
 
@@ -122,12 +123,14 @@ def embed_shop(
         ModelError, SettingError, StoreUnavailable: what would fail for every batch.
     """
     report = TrialReport()
+    tried: set[str] = set()  # a batch with a picture that cannot be read any more is never done
     done = 0
-    while batches := [b for b in not_embedded(store, labels, extractor) if b.key not in report.failed]:
+    while batches := [batch for batch in not_embedded(store, labels, extractor) if batch.key not in tried]:
         sizes = {batch.key: sum(1 for _ in _rows(store, batch, labels)) for batch in batches}
         total = done + sum(sizes.values())
         for batch in batches:
             before = done
+            tried.add(batch.key)
 
             def count(crops: int, _: int, before: int = before, total: int = total) -> None:
                 progress(before + crops, total)
@@ -140,12 +143,10 @@ def embed_shop(
                 report.failed[batch.key] = str(error)
                 continue
             done += sizes[batch.key]
+            progress(done, total)
             report.batches += 1
             for name in ("crops", "embedded", "reused", "unreadable"):
                 setattr(report, name, getattr(report, name) + getattr(found, name))
-            if found.unreadable:
-                # What cannot be read stays so; asked for again, the batch would never be done.
-                report.failed[batch.key] = f"{found.unreadable} pictures cannot be read any more"
     return report
 
 

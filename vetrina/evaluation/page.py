@@ -62,10 +62,10 @@ def document(title: str, parts: Sequence[str], style: str = "") -> str:
     )
 
 
-def as_text(value: object) -> str:
+def as_text(value: object, longest: int = _LONGEST) -> str:
     """Any text as HTML: cut, without control characters, escaped, its direction its own."""
     text = str(value)
-    shown = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    shown = text if len(text) <= longest else text[: longest - 1] + "…"
     visible = (c if unicodedata.category(c) not in {"Cc", "Cf", "Cs"} else " " for c in shown)
     return escape("".join(visible))
 

@@ -47,6 +47,10 @@ class Speed:
     peak_mib: float
     dims: int
 
+    def as_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
 
 def measure_speed(handle: str, store: Store, crops: Sequence[np.ndarray]) -> Speed:
     """Measure an extractor on some crops (uint8 [h, w, 3], at least one).
@@ -82,15 +86,14 @@ def _measured(handle: str, root: str, file: str) -> dict[str, Any]:
     opened_in, loaded = time.perf_counter() - began, _resident("VmRSS")
     ones = [[crops[number % len(crops)]] for number in range(_SINGLES)]
     many = [[crops[(start + number) % len(crops)] for number in range(BATCH)] for start in range(_BATCHES)]
-    speed = Speed(
+    return Speed(
         single=_series(extractor, ones),
         batch=_series(extractor, many),
         opened_in=round(opened_in, 3),
         loaded_mib=round((loaded - before) / _KIB, 1),
         peak_mib=round((_resident("VmHWM") - before) / _KIB, 1),
         dims=extractor.dims,
-    )
-    return asdict(speed)
+    ).as_json()
 
 
 def _series(extractor: Extractor, calls: Sequence[Sequence[np.ndarray]]) -> dict[str, float]:
