@@ -61,5 +61,5 @@ def test_checkpoints_of_another_run_are_no_use(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ModelError, match="Cannot write .*epoch-0001"):
+    with pytest.raises(ModelError, match=r"Cannot write .*epoch-0001"):
         Checkpoints(tmp_path / "file", "a", print).write(Checkpoint(1, {}, {}))
