@@ -2,8 +2,8 @@
 
 The amounts are those of the fashion recommender this follows (row B4): rotation up to 30°, shift up to 10 %, shear up
 to 25°, zoom 1 to 2, horizontal flip, in the terms of Keras' ImageDataGenerator, whose zoom of 2 shows the picture at
-half its size. There as here what comes into view at the border repeats it. OpenCV does all of them as one affine map, so that a picture
-is resampled once; a chain of layers, one for each, resamples four times and blurs.
+half its size. There as here what comes into view at the border repeats it. OpenCV does all of them as one affine map,
+so that a picture is resampled once; a chain of layers, one for each, would resample it four times and blur it.
 """
 
 from __future__ import annotations

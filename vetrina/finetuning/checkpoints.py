@@ -56,7 +56,8 @@ class Checkpoints:
         """Keep a checkpoint, and the one before it. Raises ModelError when the disk is full or may not be written."""
         buffer = io.BytesIO()
         state = json.dumps({"run": self._run, "state": dict(checkpoint.state)})
-        np.savez(buffer, **checkpoint.arrays, **{_STATE: np.frombuffer(state.encode(), np.uint8)})
+        arrays: dict[str, Any] = {**checkpoint.arrays, _STATE: np.frombuffer(state.encode(), np.uint8)}
+        np.savez(buffer, **arrays)
         data = buffer.getvalue()
         write_atomically(self._path(checkpoint.epoch), sha256_hex(data).encode() + b"\n" + data)
         for _, path in self._present()[:-_KEPT]:
@@ -64,6 +65,8 @@ class Checkpoints:
 
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint of this run that is whole; None: the run begins anew. Others are removed."""
+        for left_by_a_killed_run in self._folder.glob(".epoch-*"):
+            left_by_a_killed_run.unlink()
         for epoch, path in reversed(self._present()):
             try:
                 return self._read(epoch, path)

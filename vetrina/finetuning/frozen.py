@@ -19,6 +19,8 @@ from vetrina.finetuning.augmentation import augmented
 from vetrina.finetuning.pictures import mapped
 
 _BATCH = 32
+MOST_BYTES = 6 << 30
+"""Of the file; a picture has fewer copies where they would take more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,13 @@ def freeze(
     import tensorflow as tf
 
     shape = tuple(front.output.shape[1:])
+    planned, variants = variants, _affordable(variants, len(squares), len(copied), int(np.prod(shape)) * 4)
     rows = mapped(file, (len(squares) + len(copied) * variants, *shape), np.float32)
+    fewer = (
+        f" ({planned} were planned, but would take more than {MOST_BYTES / 1e9:.1f} GB)" if variants < planned else ""
+    )
     report(
-        f"Frozen part: {len(squares)} pictures and {variants} augmented copies of {len(copied)}, "
+        f"Frozen part: {len(squares)} pictures and {variants} augmented copies of each of {len(copied)}{fewer}, "
         f"{rows.nbytes / 1e6:.0f} MB"
     )
     run = tf.function(
@@ -76,6 +82,12 @@ def freeze(
         rows[done : done + len(batch)] = run(batch).numpy()
         done += len(batch)
     return Frozen(rows, copied, variants)
+
+
+def _affordable(variants: int, pictures: int, copied: int, row_bytes: int) -> int:
+    """How many copies of each picture fit into the file; with augmentation at least one."""
+    room = MOST_BYTES - pictures * row_bytes
+    return max(min(variants, 1), min(variants, room // max(1, copied * row_bytes)))
 
 
 def _views(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,16 +83,17 @@ class Learner:
         if (begun := checkpoints.newest()) is not None:
             history, best, best_weights = self._restore(begun)
             report(f"The run goes on after epoch {begun.epoch}")
-        for epoch in range(len(history) + 1, self._plan.epochs + 1):
-            if epoch - best > self._plan.patience and best:
-                report(f"No better epoch for {self._plan.patience}: training stops")
-                break
-            history.append(self._epoch(epoch))
-            if not best or history[-1]["val_loss"] < history[best - 1]["val_loss"]:
-                best, best_weights = epoch, self._weights()
-            checkpoints.write(self._checkpoint(history, best, best_weights))
-            report(_line(epoch, history[-1], best))
-        _write_logs(logs, history)
+        with closing(_Logs(logs, history)) as written:
+            for epoch in range(len(history) + 1, self._plan.epochs + 1):
+                if best and epoch - best > self._plan.patience:
+                    report(f"No better epoch for {self._plan.patience} epochs: training stops")
+                    break
+                history.append(self._epoch(epoch))
+                if not best or history[-1]["val_loss"] < history[best - 1]["val_loss"]:
+                    best, best_weights = epoch, self._weights()
+                checkpoints.write(self._checkpoint(history, best, best_weights))
+                written.add(epoch, history[-1])
+                report(_line(epoch, history[-1], best))
         for variable, value in zip(self._trained, best_weights, strict=True):
             variable.assign(value)
         return history, best
@@ -107,18 +109,10 @@ class Learner:
         for number, (rows, classes) in enumerate(self._batches(epoch)):
             rate = self._set_rate(epoch, number)
             loss, hits = (part.numpy() for part in self._step(rows, classes, np.array([self._seed(epoch), number])))
-            if not np.isfinite(loss):
-                raise ModelError(
-                    f"The loss is {loss} in epoch {epoch} of the training, at a learning rate of {rate:.1e}: nothing was "
-                    "published. Train with a lower learning rate"
-                )
+            _check_finite("loss", float(loss), epoch, rate)
             losses, right, seen = losses + float(loss) * len(rows), right + int(hits), seen + len(rows)
         val_loss, val_accuracy = self._validate()
-        if not np.isfinite(val_loss):
-            raise ModelError(
-                f"The validation loss is {val_loss} after epoch {epoch} of the training, at a learning rate of {rate:.1e}: "
-                "nothing was published. Train with a lower learning rate"
-            )
+        _check_finite("validation loss", val_loss, epoch, rate)
         return {
             "loss": losses / seen,
             "accuracy": right / seen,
@@ -201,6 +195,14 @@ class Learner:
         return list(begun.state["history"]), int(begun.state["best"]), best_weights
 
 
+def _check_finite(name: str, value: float, epoch: int, rate: float) -> None:
+    if not math.isfinite(value):
+        raise ModelError(
+            f"The {name} is {value} in epoch {epoch} of the training, at a learning rate of {rate:.1e}: nothing was "
+            "published. Train with a lower learning rate"
+        )
+
+
 def _line(epoch: int, figures: dict[str, float], best: int) -> str:
     mark = ", the best so far" if best == epoch else ""
     return (
@@ -209,15 +211,24 @@ def _line(epoch: int, figures: dict[str, float], best: int) -> str:
     )
 
 
-def _write_logs(folder: Path, history: list[dict[str, float]]) -> None:
-    """The history for TensorBoard, written anew."""
-    import tensorflow as tf
+class _Logs:
+    """The history for TensorBoard, as it grows; that of an earlier part of the run is written again."""
 
-    for old in folder.glob("events.out.*"):
-        old.unlink()
-    writer = tf.summary.create_file_writer(str(folder))
-    with writer.as_default():
+    def __init__(self, folder: Path, history: list[dict[str, float]]) -> None:
+        import tensorflow as tf
+
+        for old in folder.glob("events.out.*"):
+            old.unlink()
+        self._summary = tf.summary
+        self._writer = tf.summary.create_file_writer(str(folder))
         for epoch, figures in enumerate(history, start=1):
+            self.add(epoch, figures)
+
+    def add(self, epoch: int, figures: dict[str, float]) -> None:
+        with self._writer.as_default():
             for name, value in figures.items():
-                tf.summary.scalar(name, value, step=epoch)
-    writer.close()
+                self._summary.scalar(name, value, step=epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()

@@ -47,8 +47,8 @@ def build_network(backbone: Any, plan: Plan, classes: int) -> Network:
     import keras
 
     cut = _cut(backbone, plan.unfrozen)
-    front = keras.Model(backbone.input, cut)
-    back = keras.Model(cut, backbone.output)
+    front = _between(backbone.input, cut)
+    back = _between(cut, backbone.output)
     for layer in back.layers:
         # Statistics of a few hundred pictures are worse than ImageNet's.
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
@@ -67,6 +67,16 @@ def build_network(backbone: Any, plan: Plan, classes: int) -> Network:
         [unit(name="pooled_unit")(pooled), unit(name="projection_unit")(project(pooled))]
     )
     return Network(front, back, classify, project, keras.Model(backbone.input, vector), classifier)
+
+
+def _between(start: Any, end: Any) -> Any:
+    """The part of a network from one of its tensors to another, which may be the same."""
+    import keras
+
+    if start is not end:
+        return keras.Model(start, end)
+    same = keras.Input(start.shape[1:])
+    return keras.Model(same, keras.layers.Identity()(same))
 
 
 def block_ends(model: Any) -> list[Any]:

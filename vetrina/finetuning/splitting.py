@@ -29,7 +29,7 @@ class Split:
     Attributes:
         classes: the labels that are learnt, sorted.
         left_out: class → its number of groups, for those too small.
-        parts: for each example train, validation or test; None: its class is left out.
+        parts: for each example train, validation or test; None: its class, or that of its group, is left out.
     """
 
     classes: tuple[str, ...]
