@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
-from assets.progress import line_listeners, listeners
+from assets.progress import line_listeners
 from orchestration.deployment import Deployment
 from orchestration.home import open_instance
+from orchestration.intake import listening
 from orchestration.runs import run_finetune
 from vetrina.embedding.tuned import CARD_FILE, tuned_folder, tuned_model
 from vetrina.evaluation.labels import parse_condition
@@ -49,14 +52,11 @@ def finetune_shop(deployment: Deployment, plan: Mapping[str, Any], *, split: str
     if split:
         parse_condition(split, "--split")
     progress.begin(f"Fine-tuning by {chosen.label}, from {chosen.base}")
-    listeners.append(progress.step)
-    line_listeners.append(progress.note)
-    try:
-        run = run_finetune(open_instance(), {**plan, "base": chosen.base}, split)
-    finally:
-        listeners.remove(progress.step)
-        line_listeners.remove(progress.note)
-        progress.end()
+    with listening(progress.step), _hearing(progress.note):
+        try:
+            run = run_finetune(open_instance(), {**plan, "base": chosen.base}, split)
+        finally:
+            progress.end()
     said = run.metadata["tuned_extractor"]
     model = tuned_model(deployment.store, said["fingerprint"])
     summary, folder = model.summary, tuned_folder(model.fingerprint)
@@ -80,10 +80,26 @@ def finetune_shop(deployment: Deployment, plan: Mapping[str, Any], *, split: str
         "card": str(deployment.store.local_file(card, "")) if deployment.store.is_local else card,
         "folder": folder,
         "trained_at": model.trained_at,
-        "extractor": deployment.settings.extractor,
+        "next": _next(deployment.settings.extractor, model.handle, chosen.label, split),
         "run_id": run.run_id,
         "seconds": round(run.seconds, 2),
     }
+
+
+def _next(served: str, handle: str, label: str, split: str) -> list[str]:
+    """The commands that compare the model with the one in use, and put it to use."""
+    compare = ["vetrina", "compare", served, handle, "--label", label, *(["--split", split] if split else [])]
+    return [shlex.join(compare), f"vetrina switch {handle}", f"export VETRINA_EXTRACTOR={handle}"]
+
+
+@contextlib.contextmanager
+def _hearing(listener: Callable[[str], None]) -> Iterator[None]:
+    """While in the block, `listener` is told what runs in this process say in words."""
+    line_listeners.append(listener)
+    try:
+        yield
+    finally:
+        line_listeners.remove(listener)
 
 
 def _base_of(deployment: Deployment) -> str:

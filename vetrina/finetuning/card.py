@@ -10,7 +10,7 @@ from typing import Any
 
 from vetrina.embedding.tuned import TunedModel
 from vetrina.finetuning.document import Block, Bullets, Chart, Commands, Heading, Paragraph, Table, plain
-from vetrina.finetuning.plan import PARTS, VALIDATION
+from vetrina.finetuning.plan import PARTS, TRAIN, VALIDATION
 from vetrina.words import counted
 
 CONFUSION_FILE, CURVES_FILE = "confusion.png", "curves.png"
@@ -81,7 +81,7 @@ def interval(entry: Mapping[str, float], *, sign: bool = False) -> str:
 
 
 def _lead(model: TunedModel) -> str:
-    learnt = sum(sum(parts.values()) for parts in model.summary["classes"].values())
+    learnt = sum(parts.get(part, 0) for parts in model.summary["classes"].values() for part in (TRAIN, VALIDATION))
     return (
         f"{model.base['handle']}, trained further on {learnt} products of {plain(model.summary['shop'])} to tell "
         f"{len(model.classes)} values of {plain(model.plan['label'])!r} apart. It gives {model.dims} numbers for a "
@@ -192,7 +192,8 @@ def _training(model: TunedModel, curves: bytes) -> list[Block]:
         Paragraph(
             f"{counted(len(history), 'epoch', 'epochs')} of {seconds:.1f} s on average; epoch {best} was kept, with a "
             f"validation loss of {kept['val_loss']:.3f} and a validation accuracy of {kept['val_accuracy']:.3f}. The "
-            "curves are in the folder tensorboard too: tensorboard --logdir FOLDER."
+            "loss on training products is of drawn copies and holds every term that was learnt by, that on validation "
+            "products is the plain cross-entropy. The curves are in the model's folder for TensorBoard too."
         ),
         Chart(
             CURVES_FILE,

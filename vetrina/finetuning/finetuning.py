@@ -27,7 +27,6 @@ from vetrina.pictures.decoders import DecoderPool
 from vetrina.store import Store
 
 
-
 @dataclass(frozen=True, slots=True)
 class Finetuned:
     """A fine-tuned model, and whether this call trained it; else it was there already."""
