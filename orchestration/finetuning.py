@@ -12,6 +12,7 @@ from orchestration.deployment import Deployment
 from orchestration.home import open_instance
 from orchestration.intake import listening
 from orchestration.runs import run_finetune
+from vetrina.embedding.backbone import check_trainable
 from vetrina.embedding.tuned import CARD_FILE, tuned_folder, tuned_model
 from vetrina.evaluation.labels import parse_condition
 from vetrina.finetuning.plan import Plan
@@ -44,11 +45,12 @@ def finetune_shop(deployment: Deployment, plan: Mapping[str, Any], *, split: str
 
     Raises:
         SettingError: a value cannot be used.
-        ModelError: the base is unknown.
+        ModelError: the base cannot be trained.
         RunFailed: nothing can be learnt so; says why.
     """
     # Whatever is wrong with the command itself is said before a run begins.
     chosen = Plan(**{**plan, "base": plan.get("base") or _base_of(deployment)})
+    check_trainable(chosen.base)
     if split:
         parse_condition(split, "--split")
     progress.begin(f"Fine-tuning by {chosen.label}, from {chosen.base}")

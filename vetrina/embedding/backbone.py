@@ -33,10 +33,15 @@ class Backbone:
 
 def backbone_of(text: str) -> Backbone:
     """The backbone of an extractor. Raises ModelError where its network cannot be built in Keras, or is unknown."""
+    check_trainable(text)
     handle = parse_handle(text)
-    if handle.kind not in _BACKBONES:
-        raise ModelError(f"{text} cannot be trained further: take a bundled: or a keras: extractor")
     return _BACKBONES[handle.kind](handle)
+
+
+def check_trainable(text: str) -> None:
+    """Raise ModelError where extractors of this kind cannot be trained further; nothing is fetched to find out."""
+    if parse_handle(text).kind not in _BACKBONES:
+        raise ModelError(f"{text} cannot be trained further: take a bundled: or a keras: extractor")
 
 
 def _bundled(handle: Handle) -> Backbone:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from vetrina.embedding.backbone import check_trainable
 from vetrina.embedding.extractor import identify_extractor, open_extractor, prepare_extractor
 from vetrina.embedding.on_litert import LiteRtExtractor, converted
 from vetrina.embedding.tuned import KERAS_FILE, LITERT_FILE, TunedModel, tuned_model
@@ -57,6 +58,7 @@ def finetune(
     """
     if chosen.request.split:
         plan = dataclasses.replace(plan, test_share=0.0)  # what is held out was named
+    check_trainable(plan.base)
     prepare_extractor(plan.base, store, report)
     key = training_key(plan, chosen)
     with store.exclusive(f"finetuning-{key}", lambda: report("Waiting for another run of the same training")):
