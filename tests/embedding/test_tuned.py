@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.drawn import tiny_network
 from support.s3_server import S3Server
-from support.tiny_models import DIMS, PREPROCESSING, noise, publish_tiny, tiny_network
+from support.tiny_models import DIMS, PREPROCESSING, noise, publish_tiny
 
 from vetrina.embedding.backbone import backbone_of
 from vetrina.embedding.extractor import identify_extractor, open_extractor, prepare_extractor
@@ -203,7 +204,7 @@ def test_a_file_that_is_no_network_or_another_one_is_refused() -> None:
     with pytest.raises(ModelError, match="The model of the extractor h does not run"):
         LiteRtExtractor("h", "f", DIMS, PREPROCESSING, b"TFL3 no model").embed(noise(1))
     file = converted(tiny_network(), PREPROCESSING, DIMS)
-    with pytest.raises(ModelError, match=r"The extractor h takes and gives .*\(1, 12\).*, not .*\(1, 13\)"):
+    with pytest.raises(ModelError, match=r"The extractor h takes and gives .*\(1, 16\).*, not .*\(1, 17\)"):
         LiteRtExtractor("h", "f", DIMS + 1, PREPROCESSING, file).embed(noise(1))
 
 

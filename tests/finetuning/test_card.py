@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from support.tiny_models import DIMS, HANDLE, PREPROCESSING, made_up_outcome, summary_of
+from support.tiny_models import DIMS, HANDLE, LABELS, PREPROCESSING, made_up_outcome, summary_of
 
 from vetrina.embedding.tuned import TunedModel
 from vetrina.finetuning.card import card, class_table
@@ -24,7 +24,7 @@ def described(**changes: object) -> TunedModel:
     summary = summary_of(made_up_outcome()) | changes
     plan = Plan(base=HANDLE, label="shape").as_json()
     base = {"handle": HANDLE, "fingerprint": "0" * 16}
-    return TunedModel("w", PREPROCESSING, DIMS, base, ("a",), plan, "t", summary, "2026-01-02T03:04:05+00:00", {})
+    return TunedModel("w", PREPROCESSING, DIMS, base, LABELS, plan, "t", summary, "2026-01-02T03:04:05+00:00", {})
 
 
 def page(model: TunedModel) -> str:
@@ -59,7 +59,7 @@ def test_the_card_tells_use_quality_data_training_and_limits() -> None:
         f"vetrina compare {HANDLE} {model.handle}",
         "Measured on 6 test products. The classifier is right for 0.833",
         "map@10, over queries 0.500 [0.400, 0.600]",
-        "trained further on 36 products of /shop/store to tell 1 values of 'shape' apart",
+        "trained further on 30 products of /shop/store to tell 3 values of 'shape' apart",
         "Held out were the products with part=held. 1 group of near-duplicates (2 products)",
         "3 products: no label",
         "the class 'star': 2 different products only",
@@ -75,9 +75,9 @@ def test_the_card_tells_use_quality_data_training_and_limits() -> None:
 def test_the_class_table_has_every_class_and_both_means() -> None:
     table = class_table(made_up_outcome().classification.as_json())
     assert [row[:2] for row in table.rows] == [
-        ["disc", "2"],
-        ["box", "2"],
-        ["cross", "2"],
+        ["cherry", "2"],
+        ["lime", "2"],
+        ["plum", "2"],
         ["macro mean", "6"],
         ["weighted mean", "6"],
     ]
@@ -85,7 +85,7 @@ def test_the_class_table_has_every_class_and_both_means() -> None:
 
 def test_the_charts_alternative_text_names_the_mistakes() -> None:
     charts = [block for block in card(described(), charts_of(described().summary)) if isinstance(block, Chart)]
-    assert charts[0].alt == "Confusion matrix. Most frequent mistakes: disc taken for box 1×."
+    assert charts[0].alt == "Confusion matrix. Most frequent mistakes: cherry taken for lime 1×."
     assert charts[1].alt.startswith("Loss and accuracy over 3 epochs. The loss went from 1.00 to 0.33")
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pytest
+from support.drawn import drawn_square
 from support.fault_server import FaultServer
 from support.processes import REPOSITORY
 from support.shops import Shop, opened_shop
-from support.taught_shop import HELD, LEARNT, PLAN, SPLIT, shape_pictures, shape_rows, teach
-from support.tiny_models import FINGERPRINT, HANDLE, SHAPES, drawn, noise, offer_tiny, png, publish_tiny
+from support.taught_shop import HELD, LEARNT, PLAN, SPLIT, kind_pictures, kind_rows, teach
+from support.tiny_models import FINGERPRINT, HANDLE, LABELS, noise, offer_tiny, png, publish_tiny
 
 from orchestration.home import open_instance
 from orchestration.runs import RunFailed
@@ -44,16 +45,16 @@ Taught = tuple[Shop, dict[str, Any], list[str]]
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory, bundled_models: None) -> Iterator[Taught]:
-    """A shop of drawn shapes, the report of a fine-tuning there, and what was said meanwhile."""
+    """A shop of drawn things, the report of a fine-tuning there, and what was said meanwhile."""
     stars = {f"/star-{number}.png": png(picture) for number, picture in enumerate(noise(3))}
     folder = tmp_path_factory.mktemp("taught")
     with (
-        FaultServer(shape_pictures() | stars) as server,
+        FaultServer(kind_pictures() | stars) as server,
         opened_shop(folder / "shop") as shop,
         pytest.MonkeyPatch.context() as environment,
     ):
         offer_tiny(environment)
-        shop.add(shop.catalog("shapes", shape_rows(server)))
+        shop.add(shop.catalog("things", kind_rows(server)))
         # The detector is at hand; what is made of models in this test goes elsewhere.
         shutil.copytree(models_folder(), folder / "models")
         environment.setenv("VETRINA_MODELS", str(folder / "models"))
@@ -70,13 +71,13 @@ def metadata_of(asset: str) -> dict[str, Any]:
 def test_a_shop_is_taught_and_told_how_well(taught: Taught) -> None:
     shop, report, lines = taught
     assert report["trained"] and report["handle"] == f"models/{report['fingerprint']}"
-    assert report["classes"] == sorted(SHAPES)
+    assert report["classes"] == sorted(LABELS)
     quality = report["classification"]
-    assert quality["products"] == HELD * len(SHAPES)
+    assert quality["products"] == HELD * len(LABELS)
     assert quality["accuracy"]["low"] <= quality["accuracy"]["value"] <= quality["accuracy"]["high"]
     assert report["part"] == "test" and report["unasked"] == 0
-    assert report["retrieval"]["queries"] == HELD * len(SHAPES)
-    assert report["retrieval"]["searched"] == LEARNT * len(SHAPES)
+    assert report["retrieval"]["queries"] == HELD * len(LABELS)
+    assert report["retrieval"]["searched"] == LEARNT * len(LABELS)
     assert report["data"]["left_out"] == {NO_LABEL: 1, LIKE_HELD_OUT: 1}
     assert report["data"]["classes_left_out"] == {"star": 2}
     assert report["data"]["duplicates"] == {"groups": 1, "products": 2}
@@ -85,7 +86,7 @@ def test_a_shop_is_taught_and_told_how_well(taught: Taught) -> None:
     assert [line for line in lines if line.startswith("Epoch 1:")] and lines[-1] == f"Published {report['handle']}"
     assert Path(report["card"]).is_file()
     assert report["next"] == [
-        f"vetrina compare {shop.deployment.settings.extractor} {report['handle']} --label shape --split part=held",
+        f"vetrina compare {shop.deployment.settings.extractor} {report['handle']} --label kind --split part=held",
         f"vetrina switch {report['handle']}",
         f"export VETRINA_EXTRACTOR={report['handle']}",
     ]
@@ -93,17 +94,17 @@ def test_a_shop_is_taught_and_told_how_well(taught: Taught) -> None:
 
 def test_the_training_set_says_what_every_product_is_for(taught: Taught) -> None:
     shop = taught[0]
-    chosen = read_training_set(shop.deployment.store, Request("shape", SPLIT))
+    chosen = read_training_set(shop.deployment.store, Request("kind", SPLIT))
     members = {one.product_id: one for one in chosen.members}
-    assert len(members) == len(SHAPES) * (LEARNT + HELD) + 4
-    assert (members["disc 0"].part, members["disc 0"].label) == (LEARN, "disc")
-    assert members[f"disc {LEARNT}"].part == HELD_OUT
+    assert len(members) == len(LABELS) * (LEARNT + HELD) + 4
+    assert (members["lime 0"].part, members["lime 0"].label) == (LEARN, "lime")
+    assert members[f"lime {LEARNT}"].part == HELD_OUT
     assert (members["copy"].part, members["copy"].reason) == (LEFT_OUT, LIKE_HELD_OUT)
-    assert members["copy"].group == members[f"disc {LEARNT}"].group
+    assert members["copy"].group == members[f"lime {LEARNT}"].group
     assert (members["nameless"].part, members["nameless"].reason) == (LEFT_OUT, NO_LABEL)
     said = metadata_of("training_set")
     assert said["products"] == chosen.counts() and said["near_duplicate_groups"] == 1
-    assert "| disc | 12 | 5 |" in said["classes"]
+    assert "| lime | 12 | 5 |" in said["classes"]
 
 
 def test_the_split_and_every_answer_are_kept_beside_the_model(taught: Taught) -> None:
@@ -111,7 +112,7 @@ def test_the_split_and_every_answer_are_kept_beside_the_model(taught: Taught) ->
     rows = list(read_rows(shop.deployment.store, f"{report['folder']}/split.parquet", SPLIT_TABLE))
     tested = [row for row in rows if row["part"] == "test"]
     assert {row["product_id"] for row in tested} == {
-        f"{shape} {number}" for shape in SHAPES for number in range(LEARNT, LEARNT + HELD)
+        f"{label} {number}" for label in LABELS for number in range(LEARNT, LEARNT + HELD)
     }
     right = sum(row["label"] == row["predicted"] for row in tested)
     assert right / len(tested) == pytest.approx(report["classification"]["accuracy"]["value"], abs=1e-6)
@@ -166,7 +167,7 @@ def test_the_handle_opens_the_new_extractor_which_is_not_the_old_one(
     shop, report, _ = taught
     tuned = open_extractor(report["handle"], shop.deployment.store)
     assert tuned.fingerprint == report["fingerprint"] != FINGERPRINT
-    vectors = tuned.embed([drawn("disc", 1), drawn("disc", 1), drawn("cross", 1)])
+    vectors = tuned.embed([drawn_square("lime", 1, 50), drawn_square("lime", 1, 50), drawn_square("plum", 1, 50)])
     assert vectors.shape == (3, report["dims"])
     assert np.array_equal(vectors[0], vectors[1]) and not np.allclose(vectors[0], vectors[2])
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
@@ -181,7 +182,7 @@ def test_garbage_collection_keeps_a_model_in_use_and_lists_one_that_is_not(
         in_use = collect_garbage(shop.deployment, keep_versions=1, older_than_days=0, dry_run=True, models=True)
     unused = collect_garbage(shop.deployment, keep_versions=1, older_than_days=0, dry_run=True)
     assert not any(report["handle"] in line for line in in_use["models"]) and "models" not in unused["kinds"]
-    assert any(line.startswith(f"{report['handle']}, taught shape on ") for line in unused["models"])
+    assert any(line.startswith(f"{report['handle']}, taught kind on ") for line in unused["models"])
 
 
 def test_garbage_collection_deletes_models_only_when_told_to_and_unfinished_ones_always(tmp_path: Path) -> None:
@@ -201,11 +202,11 @@ def test_garbage_collection_deletes_models_only_when_told_to_and_unfinished_ones
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"label": "shap"}, "No product has the attribute 'shap'; did you mean 'shape'"),
+        ({"label": "kin"}, "No product has the attribute 'kin'; did you mean 'kind'"),
         ({"label": "same"}, "By 'same' all 36 products to learn from are 'yes', so there is nothing to tell apart"),
         ({"split": "part=hold"}, "No product has part = 'hold'; did you mean 'held'"),
-        ({"split": "shape=disc"}, "No product held out by --split shape=disc has a 'shape' that is learnt"),
-        ({"min_per_class": 13}, "Fewer than two classes of shape have 13 different products or more; too small are"),
+        ({"split": "kind=lime"}, "No product held out by --split kind=lime has a 'kind' that is learnt"),
+        ({"min_per_class": 13}, "Fewer than two classes of kind have 13 different products or more; too small are"),
         ({"base": "bundled:nothing"}, "Unknown extractor 'bundled:nothing'"),
         ({"base": "./a-folder"}, "a-folder cannot be trained further: take a bundled: or a keras: extractor"),
         ({"learning_rate": 1e30}, "Train with a lower learning rate"),

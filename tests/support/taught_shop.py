@@ -1,4 +1,4 @@
-"""A shop of drawn shapes, and a fine-tuning of the tiny network by them that can be killed.
+"""A shop of drawn things, and a fine-tuning of the tiny network by them that can be killed.
 
 python -m support.taught_shop    under a shop's environment: teaches, and kills itself after the epoch KILL_AFTER
 """
@@ -12,13 +12,14 @@ import pytest
 
 from orchestration.deployment import Deployment
 from orchestration.finetuning import finetune_shop
+from support.drawn import drawn_square
 from support.fault_server import FaultServer
 from support.shops import Shop
-from support.tiny_models import HANDLE, SHAPES, drawn, offer_tiny, png
+from support.tiny_models import HANDLE, LABELS, offer_tiny, png
 from vetrina.settings import Settings
 
-LEARNT, HELD = 12, 5  # products of each shape
-PLAN: Mapping[str, Any] = {"label": "shape", "base": HANDLE, "epochs": 4, "unfrozen": 1, "augment": False}
+LEARNT, HELD = 12, 5  # products of each kind
+PLAN: Mapping[str, Any] = {"label": "kind", "base": HANDLE, "epochs": 4, "unfrozen": 1, "augment": False}
 SPLIT = "part=held"
 
 
@@ -44,36 +45,34 @@ class Notes:
         pass
 
 
-def shape_pictures() -> dict[str, bytes]:
+def kind_pictures() -> dict[str, bytes]:
     """Address → picture, of every product."""
     numbers = range(LEARNT + HELD)
-    return {f"/{shape}-{number}.png": png(drawn(shape, number)) for shape in SHAPES for number in numbers}
+    return {f"/{label}-{number}.png": png(drawn_square(label, number, 64)) for label in LABELS for number in numbers}
 
 
-def shape_rows(server: FaultServer) -> list[dict[str, str]]:
-    """Products with a shape, the last few of each held out; a copy of one of those, two stars, one without a shape."""
+def kind_rows(server: FaultServer) -> list[dict[str, str]]:
+    """Products with a kind, the last few of each held out; a copy of one of those, two stars, one without one."""
     rows = [
         {
-            "id": f"{shape} {number}",
-            "url": server.url(f"/{shape}-{number}.png"),
-            "shape": shape,
+            "id": f"{label} {number}",
+            "url": server.url(f"/{label}-{number}.png"),
+            "kind": label,
             "part": "held" if number >= LEARNT else "learn",
             "same": "yes",
         }
-        for shape in SHAPES
+        for label in LABELS
         for number in range(LEARNT + HELD)
     ]
-    rows.append({"id": "copy", "url": server.url(f"/disc-{LEARNT}.png"), "shape": "disc", "part": "learn"})
+    rows.append({"id": "copy", "url": server.url(f"/lime-{LEARNT}.png"), "kind": "lime", "part": "learn"})
     for number in (0, 1):
-        rows.append(
-            {"id": f"star {number}", "url": server.url(f"/star-{number}.png"), "shape": "star", "part": "learn"}
-        )
+        rows.append({"id": f"star {number}", "url": server.url(f"/star-{number}.png"), "kind": "star", "part": "learn"})
     rows.append({"id": "nameless", "url": server.url("/star-2.png")})
     return rows
 
 
 def teach(shop: Shop, **changes: Any) -> tuple[dict[str, Any], list[str]]:
-    """As `vetrina finetune` by shape; the report and what was said."""
+    """As `vetrina finetune` by kind; the report and what was said."""
     notes = Notes()
     split = changes.pop("split", SPLIT)
     return finetune_shop(shop.deployment, {**PLAN, **changes}, split=split, progress=notes), notes.lines

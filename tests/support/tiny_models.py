@@ -1,6 +1,7 @@
-"""A tiny network that can be taught in seconds, as an extractor of a test's own, and pictures to teach it with."""
+"""The tiny network of `drawn` as an extractor of a test's own, and as a fine-tuned model of a store."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,33 +9,18 @@ import cv2
 import numpy as np
 import pytest
 
-from vetrina.embedding.backbone import Backbone
+from support.drawn import COLOURS, tiny_backbone, tiny_network
 from vetrina.embedding.on_litert import converted
 from vetrina.embedding.on_tensorflow import TensorFlowExtractor
-from vetrina.embedding.preprocessing import Preprocessing
 from vetrina.embedding.tuned import KERAS_FILE, LITERT_FILE, TunedModel
 from vetrina.finetuning.folder import keras_file, publish_model, weights_digest
 from vetrina.finetuning.outcome import Outcome
 from vetrina.finetuning.plan import Plan
 from vetrina.store import Store
 
-HANDLE, FINGERPRINT = "test:tiny", "7171717171717171"
-SIDE, DIMS = 32, 12
-PREPROCESSING = Preprocessing(SIDE, mean=(127.0, 127.0, 127.0), scale=(128.0, 128.0, 128.0))
-SHAPES = ("disc", "box", "cross")
-
-
-def tiny_network(seed: int = 1) -> Any:
-    """Two convolutions and a mean: float32 [n, 32, 32, 3] → [n, 12]."""
-    import keras
-
-    def start(more: int) -> Any:
-        return keras.initializers.HeNormal(seed + more)
-
-    picture = keras.Input((SIDE, SIDE, 3))
-    x = keras.layers.Conv2D(8, 5, 2, padding="same", activation="relu", kernel_initializer=start(0))(picture)
-    x = keras.layers.Conv2D(DIMS, 5, 2, padding="same", activation="relu", kernel_initializer=start(1))(x)
-    return keras.Model(picture, keras.layers.GlobalAveragePooling2D()(x))
+HANDLE = "test:tiny"
+FINGERPRINT, DIMS, PREPROCESSING = tiny_backbone().fingerprint, tiny_backbone().dims, tiny_backbone().preprocessing
+LABELS = tuple(COLOURS)
 
 
 def offer_tiny(environment: pytest.MonkeyPatch) -> None:
@@ -48,25 +34,7 @@ def offer_tiny(environment: pytest.MonkeyPatch) -> None:
         open=lambda *_: TensorFlowExtractor(HANDLE, FINGERPRINT, DIMS, PREPROCESSING, tiny_network()),
     )
     environment.setitem(extractor._FAMILIES, "test", lambda: family)
-    environment.setitem(
-        backbone._BACKBONES, "test", lambda handle: Backbone(HANDLE, FINGERPRINT, PREPROCESSING, DIMS, tiny_network)
-    )
-
-
-def drawn(shape: str, number: int) -> np.ndarray:
-    """A shape of its own colour, place and size on a ground of its own: uint8 [64, 64, 3] RGB."""
-    rng = np.random.default_rng([SHAPES.index(shape), number])
-    ground, colour = rng.integers(130, 256, 3).tolist(), rng.integers(0, 100, 3).tolist()
-    pixels = np.full((64, 64, 3), ground, np.uint8)
-    (x, y), r = rng.integers(24, 40, 2).tolist(), int(rng.integers(12, 20))
-    if shape == "disc":
-        cv2.circle(pixels, (x, y), r, colour, -1)
-    elif shape == "box":
-        cv2.rectangle(pixels, (x - r, y - r), (x + r, y + r), colour, -1)
-    else:
-        cv2.line(pixels, (x - r, y - r), (x + r, y + r), colour, 5)
-        cv2.line(pixels, (x - r, y + r), (x + r, y - r), colour, 5)
-    return pixels
+    environment.setitem(backbone._BACKBONES, "test", lambda handle: replace(tiny_backbone(), handle=HANDLE))
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -79,22 +47,20 @@ def noise(count: int) -> Sequence[np.ndarray]:
     return list(np.random.default_rng(5).integers(0, 256, (count, 40, 50, 3), np.uint8))
 
 
-def publish_tiny(
-    store: Store, logs: Path, *, seed: int = 1, trained_at: str = "2026-01-02T03:04:05+00:00"
-) -> TunedModel:
+def publish_tiny(store: Store, logs: Path) -> TunedModel:
     """Publishes the network as a fine-tuned model whose figures are made up."""
-    network = tiny_network(seed)
+    network = tiny_network()
     outcome = made_up_outcome()
     model = TunedModel(
         weights=weights_digest(network),
         preprocessing=PREPROCESSING,
         dims=DIMS,
         base={"handle": HANDLE, "fingerprint": FINGERPRINT},
-        classes=SHAPES,
+        classes=LABELS,
         plan=Plan(base=HANDLE, label="shape").as_json(),
         training="0" * 16,
         summary=summary_of(outcome),
-        trained_at=trained_at,
+        trained_at="2026-01-02T03:04:05+00:00",
         files={},
     )
     networks = {LITERT_FILE: converted(network, PREPROCESSING, DIMS), KERAS_FILE: keras_file(network)}
@@ -108,13 +74,13 @@ def made_up_outcome() -> Outcome:
     from vetrina.finetuning.outcome import Retrieval
 
     truth, predicted = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 1, 2, 2])
-    names = [f"{SHAPES[code]} {number}" for number, code in enumerate(truth)]
+    names = [f"{LABELS[code]} {number}" for number, code in enumerate(truth)]
     one = {"map@10": Estimate(0.5, 0.4, 0.6), "precision@5": Estimate(0.25, 0.2, 0.3)}
     return Outcome(
         part="test",
         split={"learnt 1": "train", "learnt 2": "validation", **dict.fromkeys(names, "test")},
-        answers={name: (SHAPES[a], SHAPES[b]) for name, a, b in zip(names, truth, predicted, strict=True)},
-        classification=classification(SHAPES, truth, predicted),
+        answers={name: (LABELS[a], LABELS[b]) for name, a, b in zip(names, truth, predicted, strict=True)},
+        classification=classification(LABELS, truth, predicted),
         retrieval=Retrieval(6, 30, one, one, one, one, one),
         unasked={},
     )
@@ -137,7 +103,7 @@ def summary_of(outcome: Outcome) -> dict[str, Any]:
         "shop": "/shop/store",
         "index": "0123456789abcdef",
         "split": "part=held",
-        "classes": {name: {"train": 8, "validation": 2, "test": 2} for name in SHAPES},
+        "classes": {name: {"train": 8, "validation": 2, "test": 2} for name in LABELS},
         "left_out": {"no label": 3},
         "classes_left_out": {"star": 2},
         "unreadable": 1,
