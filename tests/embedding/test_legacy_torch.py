@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from vetrina.embedding.legacy_torch import read_legacy_torch
 from vetrina.errors import ModelError
-from vetrina.models.bundled import lite0_weights
+from vetrina.models.bundled import LITE_WEIGHTS
 
 _HEAD = b"".join(
     pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True})
@@ -65,7 +65,7 @@ def test_tensors_are_read_by_shape_strides_and_offset() -> None:
 
 
 def test_the_bundled_weights_are_read_completely() -> None:
-    tensors = read_legacy_torch(lite0_weights())
+    tensors = read_legacy_torch(LITE_WEIGHTS["efficientnet-lite0"].read())
     assert len(tensors) == 296
     assert tensors["_conv_stem.weight"].shape == (32, 3, 3, 3) and tensors["_fc.weight"].shape == (1000, 1280)
     assert tensors["_bn0.num_batches_tracked"].shape == ()

@@ -16,7 +16,7 @@ from support.tiny_models import DIMS, PREPROCESSING, noise, publish_tiny
 
 from vetrina.embedding.backbone import backbone_of
 from vetrina.embedding.extractor import identify_extractor, open_extractor, prepare_extractor
-from vetrina.embedding.on_litert import MAX_DIFFERENCE, LiteRtExtractor, converted
+from vetrina.embedding.on_litert import MAX_DIFFERENCE, LiteRTExtractor, converted_anew
 from vetrina.embedding.preprocessing import normalised
 from vetrina.embedding.tuned import KERAS_FILE, LITERT_FILE, MANIFEST, TunedModel, tuned_models
 from vetrina.errors import ModelError
@@ -202,14 +202,14 @@ def test_a_model_lies_in_an_s3_store_as_well(
 
 def test_a_file_that_is_no_network_or_another_one_is_refused() -> None:
     with pytest.raises(ModelError, match="The model of the extractor h does not run"):
-        LiteRtExtractor("h", "f", DIMS, PREPROCESSING, b"TFL3 no model").embed(noise(1))
-    file = converted(tiny_network(), PREPROCESSING, DIMS)
-    with pytest.raises(ModelError, match=r"The extractor h takes and gives .*\(1, 16\).*, not .*\(1, 17\)"):
-        LiteRtExtractor("h", "f", DIMS + 1, PREPROCESSING, file).embed(noise(1))
+        LiteRTExtractor("h", "f", DIMS, PREPROCESSING, b"TFL3 no model").embed(noise(1))
+    file = converted_anew(tiny_network(), PREPROCESSING, "tiny")
+    with pytest.raises(ModelError, match="The extractor h has unexpected inputs or outputs"):
+        LiteRTExtractor("h", "f", DIMS + 1, PREPROCESSING, file).embed(noise(1))
 
 
 def test_a_network_that_gives_no_numbers_is_never_converted() -> None:
     network = tiny_network()
     network.layers[-2].bias.assign(np.full(DIMS, np.nan))
-    with pytest.raises(ModelError, match="gave numbers that are not finite"):
-        converted(network, PREPROCESSING, DIMS)
+    with pytest.raises(ModelError, match="gives numbers that are not finite"):
+        converted_anew(network, PREPROCESSING, "tiny")

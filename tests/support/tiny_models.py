@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from support.drawn import COLOURS, tiny_backbone, tiny_network
-from vetrina.embedding.on_litert import converted
+from vetrina.embedding.on_litert import converted_anew
 from vetrina.embedding.on_tensorflow import TensorFlowExtractor
 from vetrina.embedding.tuned import KERAS_FILE, LITERT_FILE, TunedModel
 from vetrina.finetuning.folder import keras_file, publish_model, weights_digest
@@ -63,7 +63,7 @@ def publish_tiny(store: Store, logs: Path) -> TunedModel:
         trained_at="2026-01-02T03:04:05+00:00",
         files={},
     )
-    networks = {LITERT_FILE: converted(network, PREPROCESSING, DIMS), KERAS_FILE: keras_file(network)}
+    networks = {LITERT_FILE: converted_anew(network, PREPROCESSING, "tiny"), KERAS_FILE: keras_file(network)}
     return publish_model(store, model, networks, outcome, logs)
 
 

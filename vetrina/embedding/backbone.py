@@ -56,4 +56,10 @@ def _tuned(handle: Handle) -> Backbone:
     return tuned_backbone(handle)
 
 
-_BACKBONES: dict[str, Callable[[Handle], Backbone]] = {"bundled": _bundled, TUNED: _tuned}
+def _keras(handle: Handle) -> Backbone:
+    from vetrina.embedding.keras_applications import keras_backbone
+
+    return keras_backbone(handle)
+
+
+_BACKBONES: dict[str, Callable[[Handle], Backbone]] = {"bundled": _bundled, "keras": _keras, TUNED: _tuned}

@@ -27,6 +27,7 @@ class Extractor(Protocol):
         fingerprint: 16 hexadecimal digits; vectors are comparable exactly when their fingerprints are equal.
         handle: the setting text that opens this extractor.
         dims: how many numbers a vector has.
+        batch: pictures in one call that it works fastest with; 1: each thread brings its own, as they come.
     """
 
     @property
@@ -35,6 +36,8 @@ class Extractor(Protocol):
     def handle(self) -> str: ...  # noqa: D102
     @property
     def dims(self) -> int: ...  # noqa: D102
+    @property
+    def batch(self) -> int: ...  # noqa: D102
 
     def embed(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """Embed uint8 [h, w, 3] RGB pictures of any sizes: float32 [n, dims], rows of length 1."""
@@ -59,13 +62,19 @@ def _bundled() -> ExtractorFamily:
     return FAMILY
 
 
+def _keras() -> ExtractorFamily:
+    from vetrina.embedding.keras_applications import FAMILY
+
+    return FAMILY
+
+
 def _tuned() -> ExtractorFamily:
     from vetrina.embedding.tuned import FAMILY
 
     return FAMILY
 
 
-_FAMILIES: dict[str, Callable[[], ExtractorFamily]] = {"bundled": _bundled, TUNED: _tuned}
+_FAMILIES: dict[str, Callable[[], ExtractorFamily]] = {"bundled": _bundled, "keras": _keras, TUNED: _tuned}
 
 
 def open_extractor(text: str = DEFAULT_EXTRACTOR, store: Store | None = None) -> Extractor:

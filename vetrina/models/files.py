@@ -1,10 +1,12 @@
 """The models folder: where weights lie, that they are right, and what names them."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,3 +95,21 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
     except OSError as error:
         raise ModelError(f"Cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def made_once(path: Path) -> Iterator[None]:
+    """Hold other processes and threads off while a file of the models folder is made, which takes its time.
+
+    Whoever waited must look whether the file is there now. The lock ends with its process, however that ends; its file
+    (`.lock` beside `path`) stays. Raises ModelError where the folder cannot be written to.
+    """
+    lock = path.with_suffix(".lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = lock.open("w")
+    except OSError as error:
+        raise ModelError(f"Cannot write {lock}: {error.strerror or error}") from error
+    with held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
