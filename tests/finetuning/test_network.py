@@ -9,7 +9,7 @@ from support.drawn import SIDE, drawn_square, tiny_backbone, tiny_network
 from vetrina.errors import ModelError
 from vetrina.finetuning import pictures as pictures_module
 from vetrina.finetuning.augmentation import augmented
-from vetrina.finetuning.frozen import freeze
+from vetrina.finetuning.frozen import Views, freeze
 from vetrina.finetuning.losses import balanced_weights, cross_entropy, supervised_contrastive
 from vetrina.finetuning.network import block_ends, build_network
 from vetrina.finetuning.plan import Plan
@@ -104,10 +104,11 @@ def test_a_network_survives_being_saved(tmp_path: Path) -> None:
 def frozen_of(tmp_path: Path) -> Callable[..., Any]:
     network = build_network(tiny_network(), plan(unfrozen=1), 3)
 
-    def freezing(pictures: np.ndarray, copied: list[int], variants: int, said: list[str]) -> Any:
-        places = np.array(copied, np.int64)
-        rows = freeze(network.front, pictures, places, variants, PREPROCESSING, 17, tmp_path / "rows", said.append)
-        return rows, network
+    def freezing(
+        pictures: np.ndarray, copied: list[int], variants: int, said: list[str], name: str = "a"
+    ) -> tuple[Any, Any]:
+        views = Views(pictures, np.array(copied, np.int64), variants, PREPROCESSING, 17)
+        return freeze(network.front, views, name, tmp_path / "rows", said.append), network
 
     return freezing
 
@@ -134,7 +135,23 @@ def test_copies_are_fewer_when_they_would_take_too_much_room(
     said: list[str] = []
     frozen, _ = frozen_of(squares(10), [1, 2], 8, said)
     assert frozen.variants == 3
-    assert "3 augmented copies of each of 2 (8 were planned" in said[0]
+    assert said[0] == "8 augmented copies of each picture would take too much room: there are 3"
+
+
+def test_rows_of_an_earlier_run_are_taken_only_when_whole_and_of_the_same_pictures(
+    frozen_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    pictures, said = squares(4), []
+    first, _ = frozen_of(pictures, [0], 1, said)
+    again, _ = frozen_of(pictures, [0], 1, said)
+    assert said[-1] == "Frozen part: that of an earlier run, 0 MB" and (again.rows == first.rows).all()
+    other, _ = frozen_of(squares(5), [0], 1, said, "b")
+    assert said[-1].startswith("Frozen part: 5 pictures") and len(other.rows) == 6
+    damaged = bytearray((tmp_path / "rows").read_bytes())
+    damaged[100] ^= 1
+    (tmp_path / "rows").write_bytes(damaged)
+    frozen_of(squares(5), [0], 1, said, "b")
+    assert said[-1].startswith("Frozen part: 5 pictures")
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(
