@@ -8,12 +8,13 @@ from support.drawn import SIDE, drawn_square, tiny_backbone, tiny_network
 
 from vetrina.errors import ModelError
 from vetrina.finetuning import pictures as pictures_module
-from vetrina.finetuning.augmentation import augmented
+from vetrina.finetuning.augmentation import AMOUNTS, augmented
 from vetrina.finetuning.frozen import Views, freeze
 from vetrina.finetuning.losses import balanced_weights, cross_entropy, supervised_contrastive
 from vetrina.finetuning.network import block_ends, build_network
 from vetrina.finetuning.plan import Plan
 
+SOURCE = AMOUNTS["source"]
 PREPROCESSING = tiny_backbone().preprocessing
 
 
@@ -107,7 +108,7 @@ def frozen_of(tmp_path: Path) -> Callable[..., Any]:
     def freezing(
         pictures: np.ndarray, copied: list[int], variants: int, said: list[str], name: str = "a"
     ) -> tuple[Any, Any]:
-        views = Views(pictures, np.array(copied, np.int64), variants, PREPROCESSING, 17)
+        views = Views(pictures, np.array(copied, np.int64), variants, SOURCE, PREPROCESSING, 17)
         return freeze(network.front, views, name, tmp_path / "rows", said.append), network
 
     return freezing
@@ -119,7 +120,7 @@ def test_cached_rows_are_what_the_front_gives_for_pictures_and_copies(frozen_of:
     whole = tiny_network()
     plain = np.asarray(network.back(frozen.plain(np.arange(40))))
     assert np.abs(plain - np.asarray(whole(prepared(pictures)))).max() <= 1e-5
-    copy = augmented(pictures[7], np.random.default_rng((17, 7, 1)))
+    copy = augmented(pictures[7], np.random.default_rng((17, 7, 1)), SOURCE)
     drawn = frozen.drawn(np.array([1, 1, 0]), np.array([2, 0, 1]))
     expected = np.asarray(network.front(prepared(np.stack([copy, pictures[7]]))))
     assert np.abs(drawn[:2] - expected).max() <= 1e-5

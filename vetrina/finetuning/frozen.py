@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vetrina.embedding.preprocessing import Preprocessing
-from vetrina.finetuning.augmentation import augmented
+from vetrina.finetuning.augmentation import Amounts, augmented
 from vetrina.finetuning.pictures import mapped
 from vetrina.models.files import write_atomically
 
@@ -61,12 +61,14 @@ class Views:
     Attributes:
         squares: uint8 [n, side, side, 3].
         copied: places of the pictures that have copies: int64 [m].
+        amounts: how far the copies differ from their pictures.
         seed: of the copies.
     """
 
     squares: np.ndarray
     copied: np.ndarray
     variants: int
+    amounts: Amounts
     preprocessing: Preprocessing
     seed: int
 
@@ -85,7 +87,7 @@ class Views:
         for place in self.copied.tolist():
             for variant in range(self.variants):
                 rng = np.random.default_rng((self.seed, place, variant))
-                yield self.preprocessing.of_square(augmented(self.squares[place], rng))
+                yield self.preprocessing.of_square(augmented(self.squares[place], rng, self.amounts))
 
 
 def freeze(front: Any, views: Views, name: str, file: Path, report: Callable[[str], None]) -> Frozen:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.embedding.backbone import Backbone, backbone_of
+from vetrina.finetuning.augmentation import AMOUNTS
 from vetrina.finetuning.checkpoints import Checkpoints
 from vetrina.finetuning.frozen import Views, freeze
 from vetrina.finetuning.learning import Learner, Lesson
@@ -84,9 +85,15 @@ def _train(
     classes = np.array([index.get(label, -1) for label in labels], np.int64)
     source = {"base": backbone.fingerprint, "data": pictures.digest, "code": _CODE_VERSION}
     views = Views(
-        pictures.squares, places[TRAIN], plan.variants if plan.augment else 0, backbone.preprocessing, plan.seed
+        squares=pictures.squares,
+        copied=places[TRAIN],
+        variants=plan.variants if plan.augment else 0,
+        amounts=AMOUNTS[plan.amounts],
+        preprocessing=backbone.preprocessing,
+        seed=plan.seed,
     )
-    cached = {"unfrozen": plan.unfrozen, "variants": views.variants, "seed": plan.seed, "parts": split.parts}
+    cached = {name: getattr(plan, name) for name in ("unfrozen", "augment", "amounts", "variants", "seed")}
+    cached |= {"parts": split.parts}
     frozen = freeze(network.front, views, fingerprint_of(source | cached), folder / CACHE / "frozen", report)
     lesson = Lesson(frozen, classes, places[TRAIN], places[VALIDATION])
     learner = Learner(network, plan, lesson)
