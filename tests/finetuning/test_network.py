@@ -8,12 +8,13 @@ from support.drawn import SIDE, drawn_square, tiny_backbone, tiny_network
 
 from vetrina.errors import ModelError
 from vetrina.finetuning import pictures as pictures_module
-from vetrina.finetuning.augmentation import augmented
-from vetrina.finetuning.frozen import freeze
+from vetrina.finetuning.augmentation import AMOUNTS, augmented
+from vetrina.finetuning.frozen import Views, freeze
 from vetrina.finetuning.losses import balanced_weights, cross_entropy, supervised_contrastive
 from vetrina.finetuning.network import block_ends, build_network
 from vetrina.finetuning.plan import Plan
 
+SOURCE = AMOUNTS["source"]
 PREPROCESSING = tiny_backbone().preprocessing
 
 
@@ -104,10 +105,11 @@ def test_a_network_survives_being_saved(tmp_path: Path) -> None:
 def frozen_of(tmp_path: Path) -> Callable[..., Any]:
     network = build_network(tiny_network(), plan(unfrozen=1), 3)
 
-    def freezing(pictures: np.ndarray, copied: list[int], variants: int, said: list[str]) -> Any:
-        places = np.array(copied, np.int64)
-        rows = freeze(network.front, pictures, places, variants, PREPROCESSING, 17, tmp_path / "rows", said.append)
-        return rows, network
+    def freezing(
+        pictures: np.ndarray, copied: list[int], variants: int, said: list[str], name: str = "a"
+    ) -> tuple[Any, Any]:
+        views = Views(pictures, np.array(copied, np.int64), variants, SOURCE, PREPROCESSING, 17)
+        return freeze(network.front, views, name, tmp_path / "rows", said.append), network
 
     return freezing
 
@@ -118,7 +120,7 @@ def test_cached_rows_are_what_the_front_gives_for_pictures_and_copies(frozen_of:
     whole = tiny_network()
     plain = np.asarray(network.back(frozen.plain(np.arange(40))))
     assert np.abs(plain - np.asarray(whole(prepared(pictures)))).max() <= 1e-5
-    copy = augmented(pictures[7], np.random.default_rng((17, 7, 1)))
+    copy = augmented(pictures[7], np.random.default_rng((17, 7, 1)), SOURCE)
     drawn = frozen.drawn(np.array([1, 1, 0]), np.array([2, 0, 1]))
     expected = np.asarray(network.front(prepared(np.stack([copy, pictures[7]]))))
     assert np.abs(drawn[:2] - expected).max() <= 1e-5
@@ -134,7 +136,23 @@ def test_copies_are_fewer_when_they_would_take_too_much_room(
     said: list[str] = []
     frozen, _ = frozen_of(squares(10), [1, 2], 8, said)
     assert frozen.variants == 3
-    assert "3 augmented copies of each of 2 (8 were planned" in said[0]
+    assert said[0] == "8 augmented copies of each picture would take too much room: there are 3"
+
+
+def test_rows_of_an_earlier_run_are_taken_only_when_whole_and_of_the_same_pictures(
+    frozen_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    pictures, said = squares(4), []
+    first, _ = frozen_of(pictures, [0], 1, said)
+    again, _ = frozen_of(pictures, [0], 1, said)
+    assert said[-1] == "Frozen part: that of an earlier run, 0 MB" and (again.rows == first.rows).all()
+    other, _ = frozen_of(squares(5), [0], 1, said, "b")
+    assert said[-1].startswith("Frozen part: 5 pictures") and len(other.rows) == 6
+    damaged = bytearray((tmp_path / "rows").read_bytes())
+    damaged[100] ^= 1
+    (tmp_path / "rows").write_bytes(damaged)
+    frozen_of(squares(5), [0], 1, said, "b")
+    assert said[-1].startswith("Frozen part: 5 pictures")
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(

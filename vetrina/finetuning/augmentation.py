@@ -1,9 +1,10 @@
 """Augmentation: the same product turned, shifted, sheared, smaller and mirrored, its colours left alone.
 
-The amounts are those of the fashion recommender this follows (row B4): rotation up to 30°, shift up to 10 %, shear up
+The amounts `source` are those of the fashion recommender this follows: rotation up to 30°, shift up to 10 %, shear up
 to 25°, zoom 1 to 2, horizontal flip, in the terms of Keras' ImageDataGenerator, whose zoom of 2 shows the picture at
-half its size. There as here what comes into view at the border repeats it. OpenCV does all of them as one affine map,
-so that a picture is resampled once; a chain of layers, one for each, would resample it four times and blur it.
+half its size. They cost quality (bench/README.md), so `gentle` ones are the default. There as here what comes into
+view at the border repeats it. OpenCV does all of them as one affine map, so that a picture is resampled once; a chain
+of layers, one for each, would resample it four times and blur it.
 """
 
 from __future__ import annotations
@@ -16,19 +17,29 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """How far augmentation goes. Degrees; shares of the side; factors."""
+    """How far augmentation goes.
 
-    rotation: float = 30.0
-    shift: float = 0.1
-    shear: float = 25.0
-    zoom: tuple[float, float] = (1.0, 2.0)
-    flip: float = 0.5
+    Attributes:
+        rotation, shear: degrees to either side.
+        shift: share of the side, in any direction.
+        zoom: least and most by which the picture shrinks; for height and width each by itself.
+        flip: how often it is mirrored.
+    """
+
+    rotation: float
+    shift: float
+    shear: float
+    zoom: tuple[float, float]
+    flip: float
 
 
-B4 = Amounts()
+AMOUNTS = {
+    "gentle": Amounts(rotation=15.0, shift=0.1, shear=10.0, zoom=(0.8, 1.25), flip=0.5),
+    "source": Amounts(rotation=30.0, shift=0.1, shear=25.0, zoom=(1.0, 2.0), flip=0.5),
+}
 
 
-def augmented(square: np.ndarray, rng: np.random.Generator, amounts: Amounts = B4) -> np.ndarray:
+def augmented(square: np.ndarray, rng: np.random.Generator, amounts: Amounts) -> np.ndarray:
     """Another view of a picture: uint8 [side, side, 3] → the same shape; no colour that the picture has not."""
     side = square.shape[0]
     matrix = _matrix(rng, amounts, side)

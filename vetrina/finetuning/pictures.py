@@ -64,7 +64,7 @@ def read_pictures(examples: Sequence[Example], side: int, file: Path, report: Ca
     return Pictures(tuple(kept), squares[: len(kept)], _together(prints), unreadable, digest.hexdigest())
 
 
-def mapped(file: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def mapped(file: Path, shape: tuple[int, ...], dtype: Any) -> np.memmap:
     """A new array in a file, its room on the disk reserved. Raises ModelError when there is too little.
 
     Writing into a mapped file that the disk cannot hold would kill the process.
@@ -74,8 +74,8 @@ def mapped(file: Path, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.unlink(missing_ok=True)
         with file.open("xb") as opened:
-            os.posix_fallocate(opened.fileno(), 0, max(1, size))
-        return np.memmap(file, dtype, "r+", shape=shape) if size else np.empty(shape, dtype)
+            os.posix_fallocate(opened.fileno(), 0, size)
+        return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
         file.unlink(missing_ok=True)
         raise ModelError(

@@ -13,6 +13,7 @@ import numpy as np
 
 from vetrina.embedding.preprocessing import Preprocessing
 from vetrina.errors import SettingError
+from vetrina.finetuning.augmentation import AMOUNTS
 
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
 DETECTED = "detected"
@@ -37,6 +38,7 @@ class Plan:
         dropout: share of the pooled numbers left out in a step, for the head.
         smoothing: share of a label's probability that is spread over all classes.
         augment: whether turned, shifted, sheared, scaled and mirrored copies are trained on.
+        amounts: how far they differ from the picture: `gentle` or `source` (see `augmentation`).
         variants: such copies of each picture; their frozen part is computed once and kept.
         seed: of the split, the augmentation, the order and the dropout.
         validation_share, test_share: of the products, for stopping and for the report; the rest is trained on.
@@ -58,6 +60,7 @@ class Plan:
     dropout: float = 0.3
     smoothing: float = 0.1
     augment: bool = True
+    amounts: str = "gentle"
     variants: int = 8
     seed: int = 17
     validation_share: float = 0.2
@@ -81,6 +84,8 @@ class Plan:
                 f"validation_share {self.validation_share} and test_share {self.test_share} leave nothing to train on "
                 "or to validate with; use for example 0.2 and 0.1"
             )
+        if self.amounts not in AMOUNTS:
+            raise SettingError(f"amounts of the augmentation is {self.amounts!r}; it is one of {', '.join(AMOUNTS)}")
         if self.min_per_class < len(PARTS):
             raise SettingError(f"min_per_class is {self.min_per_class}; it must be at least {len(PARTS)}")
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.embedding.backbone import Backbone, backbone_of
+from vetrina.finetuning.augmentation import AMOUNTS
 from vetrina.finetuning.checkpoints import Checkpoints
-from vetrina.finetuning.frozen import freeze
+from vetrina.finetuning.frozen import Views, freeze
 from vetrina.finetuning.learning import Learner, Lesson
 from vetrina.finetuning.network import build_network
 from vetrina.finetuning.pictures import Pictures, read_pictures
@@ -31,7 +32,7 @@ def train(plan: Plan, examples: Sequence[Example], folder: Path, report: Callabl
     """Train as planned; go on where an earlier run in the same folder stopped.
 
     Args:
-        folder: of this run alone: checkpoints, TensorBoard logs, and while it runs a cache of up to some GB.
+        folder: of this run alone: checkpoints, TensorBoard logs, and until it has ended a cache of up to some GB.
         report: gets a line for each thing that was done.
 
     Raises:
@@ -47,13 +48,11 @@ def train_backbone(
     """As `train`, from this backbone whatever the plan's base says."""
     # Before hours are spent on pictures: labels that cannot be learnt whatever the pictures show.
     split_examples([example.label for example in examples], [example.group for example in examples], plan)
-    cache = folder / CACHE
-    try:
-        pictures = read_pictures(examples, backbone.preprocessing.side, cache / "squares", report)
-        split = _split(pictures, plan, report)
-        return _train(backbone, plan, pictures, split, folder, report)
-    finally:
-        shutil.rmtree(cache, ignore_errors=True)
+    pictures = read_pictures(examples, backbone.preprocessing.side, folder / CACHE / "squares", report)
+    split = _split(pictures, plan, report)
+    trained = _train(backbone, plan, pictures, split, folder, report)
+    shutil.rmtree(folder / CACHE)
+    return trained
 
 
 def _split(pictures: Pictures, plan: Plan, report: Callable[[str], None]) -> Split:
@@ -84,28 +83,21 @@ def _train(
     labels = [example.label for example in pictures.examples]
     index = {label: number for number, label in enumerate(split.classes)}
     classes = np.array([index.get(label, -1) for label in labels], np.int64)
-    variants = plan.variants if plan.augment else 0
-    frozen = freeze(
-        network.front,
-        pictures.squares,
-        places[TRAIN],
-        variants,
-        backbone.preprocessing,
-        plan.seed,
-        folder / CACHE / "frozen",
-        report,
+    source = {"base": backbone.fingerprint, "data": pictures.digest, "code": _CODE_VERSION}
+    views = Views(
+        squares=pictures.squares,
+        copied=places[TRAIN],
+        variants=plan.variants if plan.augment else 0,
+        amounts=AMOUNTS[plan.amounts],
+        preprocessing=backbone.preprocessing,
+        seed=plan.seed,
     )
-    run = fingerprint_of(
-        {
-            "plan": plan.as_json(),
-            "base": backbone.fingerprint,
-            "data": pictures.digest,
-            "code": _CODE_VERSION,
-        }
-    )
+    cached = {name: getattr(plan, name) for name in ("unfrozen", "augment", "amounts", "variants", "seed")}
+    cached |= {"parts": split.parts}
+    frozen = freeze(network.front, views, fingerprint_of(source | cached), folder / CACHE / "frozen", report)
     lesson = Lesson(frozen, classes, places[TRAIN], places[VALIDATION])
     learner = Learner(network, plan, lesson)
-    checkpoints = Checkpoints(folder / CHECKPOINTS, run, report)
+    checkpoints = Checkpoints(folder / CHECKPOINTS, fingerprint_of(source | {"plan": plan.as_json()}), report)
     history, best = learner.learn(checkpoints, folder / LOGS, report)
     tested = places[held_out]
     return Trained(
