@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from support.drawn import SIDE, drawn_square, tiny_backbone, tiny_network
 
+from vetrina.embedding.backbone import backbone_of
+from vetrina.embedding.extractor import DEFAULT_EXTRACTOR, open_extractor
+from vetrina.embedding.preprocessing import normalised
 from vetrina.errors import ModelError
 from vetrina.finetuning import pictures as pictures_module
 from vetrina.finetuning.augmentation import AMOUNTS, augmented
@@ -13,6 +16,7 @@ from vetrina.finetuning.frozen import Views, freeze
 from vetrina.finetuning.losses import balanced_weights, cross_entropy, supervised_contrastive
 from vetrina.finetuning.network import block_ends, build_network
 from vetrina.finetuning.plan import Plan
+from vetrina.pictures.decoding import decode_picture
 
 SOURCE = AMOUNTS["source"]
 PREPROCESSING = tiny_backbone().preprocessing
@@ -67,6 +71,16 @@ def test_front_and_back_together_are_the_whole_network(unfrozen: int) -> None:
     pictures = prepared(squares(3))
     parted = np.asarray(network.back(network.front(pictures)))
     assert np.abs(parted - np.asarray(whole(pictures))).max() <= 1e-5
+
+
+def test_the_bundled_network_in_two_parts_gives_the_bundled_extractors_vectors(
+    bundled_models: None, product_pictures: dict[str, bytes]
+) -> None:
+    backbone = backbone_of(DEFAULT_EXTRACTOR)
+    network = build_network(backbone.build(), plan(), 3)
+    pixels = decode_picture(next(iter(product_pictures.values()))).pixels
+    parted = normalised(np.asarray(network.back(network.front(backbone.preprocessing(pixels)))))
+    assert np.abs(parted - open_extractor(DEFAULT_EXTRACTOR).embed([pixels])).max() <= 1e-5
 
 
 def test_what_learns_are_the_unfrozen_blocks_without_batch_norm_and_the_heads() -> None:

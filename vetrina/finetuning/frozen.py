@@ -23,6 +23,7 @@ from vetrina.finetuning.pictures import mapped
 from vetrina.models.files import write_atomically
 
 _BATCH = 32
+_SAID_EVERY = 2000
 MOST_BYTES = 6 << 30
 """Of the file; a picture has fewer copies where they would take more."""
 
@@ -113,13 +114,13 @@ def freeze(front: Any, views: Views, name: str, file: Path, report: Callable[[st
     )
     record.unlink(missing_ok=True)
     made = mapped(file, (len(views), *shape), np.float32)
-    _run(front, views, made)
+    _run(front, views, made, report)
     made.flush()
     write_atomically(record, json.dumps({"name": name, "sha256": _sha256(file)}).encode())
     return Frozen(made, views.copied, views.variants)
 
 
-def _run(front: Any, views: Views, rows: np.memmap) -> None:
+def _run(front: Any, views: Views, rows: np.memmap, report: Callable[[str], None]) -> None:
     import tensorflow as tf
 
     run = tf.function(
@@ -130,6 +131,8 @@ def _run(front: Any, views: Views, rows: np.memmap) -> None:
     for batch in views.batches():
         rows[done : done + len(batch)] = run(batch).numpy()
         done += len(batch)
+        if done % _SAID_EVERY < len(batch):
+            report(f"Frozen part: {done} of {len(rows)}")
 
 
 def _is_finished(file: Path, record: Path, name: str) -> bool:

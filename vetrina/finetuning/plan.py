@@ -53,7 +53,7 @@ class Plan:
     learning_rate: float = 1e-3
     trunk_rate: float = 0.3
     patience: int = 10
-    unfrozen: int = 6
+    unfrozen: int = 3
     contrastive: float = 0.5
     projection: int = 128
     temperature: float = 0.1
@@ -61,7 +61,7 @@ class Plan:
     smoothing: float = 0.1
     augment: bool = True
     amounts: str = "gentle"
-    variants: int = 8
+    variants: int = 5
     seed: int = 17
     validation_share: float = 0.2
     test_share: float = 0.1

@@ -20,7 +20,7 @@ from vetrina.finetuning.frozen import Views, freeze
 from vetrina.finetuning.learning import Learner, Lesson
 from vetrina.finetuning.network import build_network
 from vetrina.finetuning.pictures import Pictures, read_pictures
-from vetrina.finetuning.plan import TEST, TRAIN, VALIDATION, Example, Plan, Trained
+from vetrina.finetuning.plan import PARTS, TEST, TRAIN, VALIDATION, Example, Plan, Trained
 from vetrina.finetuning.splitting import Split, check_for_leaks, counts_of, join_alike, split_examples
 from vetrina.models.files import fingerprint_of
 
@@ -66,40 +66,36 @@ def _split(pictures: Pictures, plan: Plan, report: Callable[[str], None]) -> Spl
 
 
 def _train(
-    backbone: Backbone,
-    plan: Plan,
-    pictures: Pictures,
-    split: Split,
-    folder: Path,
-    report: Callable[[str], None],
+    backbone: Backbone, plan: Plan, pictures: Pictures, split: Split, folder: Path, report: Callable[[str], None]
 ) -> Trained:
     import tensorflow as tf
 
     # Costs a few per cent on a processor; without it two runs differ.
     tf.config.experimental.enable_op_determinism()
-    network = build_network(backbone.build(), plan, len(split.classes))
-    places = {part: np.flatnonzero([found == part for found in split.parts]) for part in (TRAIN, VALIDATION, TEST)}
-    held_out = TEST if len(places[TEST]) else VALIDATION
-    labels = [example.label for example in pictures.examples]
-    index = {label: number for number, label in enumerate(split.classes)}
-    classes = np.array([index.get(label, -1) for label in labels], np.int64)
     source = {"base": backbone.fingerprint, "data": pictures.digest, "code": _CODE_VERSION}
+    network = build_network(backbone.build(), plan, len(split.classes))
+    parts = {part: np.flatnonzero([found == part for found in split.parts]) for part in PARTS}
+    held_out = TEST if len(parts[TEST]) else VALIDATION
+    tested = parts[held_out]
+    index = {label: number for number, label in enumerate(split.classes)}
+    classes = np.array([index.get(example.label, -1) for example in pictures.examples], np.int64)
+
     views = Views(
         squares=pictures.squares,
-        copied=places[TRAIN],
+        copied=parts[TRAIN],
         variants=plan.variants if plan.augment else 0,
         amounts=AMOUNTS[plan.amounts],
         preprocessing=backbone.preprocessing,
         seed=plan.seed,
     )
-    cached = {name: getattr(plan, name) for name in ("unfrozen", "augment", "amounts", "variants", "seed")}
-    cached |= {"parts": split.parts}
-    frozen = freeze(network.front, views, fingerprint_of(source | cached), folder / CACHE / "frozen", report)
-    lesson = Lesson(frozen, classes, places[TRAIN], places[VALIDATION])
-    learner = Learner(network, plan, lesson)
+    shown = {name: getattr(plan, name) for name in ("unfrozen", "augment", "amounts", "variants", "seed")}
+    shown["parts"] = split.parts
+    frozen = freeze(network.front, views, fingerprint_of(source | shown), folder / CACHE / "frozen", report)
+
+    learner = Learner(network, plan, Lesson(frozen, classes, parts[TRAIN], parts[VALIDATION]))
     checkpoints = Checkpoints(folder / CHECKPOINTS, fingerprint_of(source | {"plan": plan.as_json()}), report)
-    history, best = learner.learn(checkpoints, folder / LOGS, report)
-    tested = places[held_out]
+    history, best_epoch = learner.learn(checkpoints, folder / LOGS, report)
+    names = [example.product_id for example in pictures.examples]
     return Trained(
         plan=plan,
         classes=split.classes,
@@ -110,14 +106,10 @@ def _train(
         base_fingerprint=backbone.fingerprint,
         data_digest=pictures.digest,
         history=history,
-        best_epoch=best,
-        split={
-            example.product_id: part
-            for example, part in zip(pictures.examples, split.parts, strict=True)
-            if part is not None
-        },
+        best_epoch=best_epoch,
+        split={name: part for name, part in zip(names, split.parts, strict=True) if part is not None},
         held_out=held_out,
-        tested=tuple(pictures.examples[place].product_id for place in tested),
+        tested=tuple(names[place] for place in tested),
         truth=classes[tested],
         predicted=learner.logits(tested).argmax(axis=1),
         left_out=split.left_out,
