@@ -228,6 +228,10 @@ def finetune(
     augment: Annotated[
         bool | None, typer.Option("--augment/--no-augment", help="Learn from turned, shifted, scaled copies too.")
     ] = None,
+    amounts: Annotated[str | None, typer.Option(help="How far such copies differ: gentle or source.")] = None,
+    test_share: Annotated[
+        float | None, typer.Option(min=0, help="Share of the products held out where no --split names them.")
+    ] = None,
     min_per_class: Annotated[
         int | None, typer.Option(min=3, help="A class with fewer different products is left out.")
     ] = None,
@@ -248,6 +252,8 @@ def finetune(
         "patience": patience,
         "contrastive": contrastive,
         "augment": augment,
+        "amounts": amounts,
+        "test_share": test_share,
         "min_per_class": min_per_class,
         "seed": seed,
     }

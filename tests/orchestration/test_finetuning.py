@@ -1,5 +1,6 @@
 """Fine-tuning as a shop meets it: assets, one run, a model that can be used at once, and every refusal in words."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -19,11 +20,13 @@ from support.shops import Shop, opened_shop
 from support.taught_shop import HELD, LEARNT, PLAN, SPLIT, kind_pictures, kind_rows, teach
 from support.tiny_models import FINGERPRINT, HANDLE, LABELS, noise, offer_tiny, png, publish_tiny
 
+from assets.models import TunedExtractorConfig
 from orchestration.home import open_instance
 from orchestration.runs import RunFailed
 from orchestration.upkeep import collect_garbage
-from vetrina.embedding.extractor import open_extractor
+from vetrina.embedding.extractor import DEFAULT_EXTRACTOR, open_extractor
 from vetrina.errors import ModelError, SettingError
+from vetrina.finetuning.plan import Plan
 from vetrina.finetuning.training_set import (
     HELD_OUT,
     LEARN,
@@ -235,6 +238,12 @@ def test_a_command_that_is_wrong_in_itself_starts_no_run(taught: Taught) -> None
         with pytest.raises(SettingError, match=said):
             teach(shop, **changes)
     assert len(open_instance().get_runs()) == runs
+
+
+def test_everything_of_a_plan_can_be_configured_in_dagster_with_the_same_defaults() -> None:
+    config = TunedExtractorConfig(label="kind")
+    assert config.plan() == Plan(base=DEFAULT_EXTRACTOR, label="kind")
+    assert set(config.model_dump()) == {field.name for field in dataclasses.fields(Plan)} | {"split"}
 
 
 def test_a_shop_without_an_index_is_told_what_to_do_first(shop: Shop) -> None:

@@ -114,7 +114,7 @@ def _quality(summary: Mapping[str, Any]) -> list[Block]:
         blocks.append(
             Paragraph(
                 "No products were held out: these are the validation products, by which the best epoch was chosen, so "
-                "the figures flatter. Train with --split or a test share for honest ones."
+                "the figures flatter. Train with --split or --test-share for honest ones."
             )
         )
     if retrieval is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.accelerator import tensorflow
 from vetrina.embedding.backbone import Backbone, backbone_of
 from vetrina.finetuning.augmentation import AMOUNTS
 from vetrina.finetuning.checkpoints import Checkpoints
@@ -68,8 +69,7 @@ def _split(pictures: Pictures, plan: Plan, report: Callable[[str], None]) -> Spl
 def _train(
     backbone: Backbone, plan: Plan, pictures: Pictures, split: Split, folder: Path, report: Callable[[str], None]
 ) -> Trained:
-    import tensorflow as tf
-
+    tf = tensorflow()
     # Costs a few per cent on a processor; without it two runs differ.
     tf.config.experimental.enable_op_determinism()
     source = {"base": backbone.fingerprint, "data": pictures.digest, "code": _CODE_VERSION}
