@@ -5,12 +5,15 @@ Belongs here: what follows what, and what makes two fine-tunings the same. Does 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from vetrina.embedding.backbone import check_trainable
@@ -26,6 +29,8 @@ from vetrina.finetuning.training_set import HELD_OUT, LEARN, LEFT_OUT, TrainingS
 from vetrina.models import fingerprint_of, models_folder
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.store import Store
+
+_ABANDONED_AFTER = 7 * 86_400.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ def finetune(
 ) -> Finetuned:
     """Train as planned on the training set and publish the model, unless just that was done before.
 
-    Checkpoints lie in the models folder of this machine until the model is published.
+    Checkpoints lie in the models folder of this machine until the model is published; those of a training that was
+    killed, and that nobody went on with for a week, go when another begins.
 
     Args:
         report: gets a line for each thing that was done.
@@ -66,12 +72,12 @@ def finetune(
         if found is not None:
             report(f"Trained before: {found.handle}")
             return Finetuned(found, trained=False)
-        work = models_folder() / "training" / key
+        _forget_abandoned(_work_folder(key))
         learnt, held_out = (list(examples(store, chosen, part, decoders)) for part in (LEARN, HELD_OUT))
-        trained = training.train(plan, learnt, work, report)
+        trained = training.train(plan, learnt, _work_folder(key), report)
         model = _published(store, trained, chosen, key, learnt, held_out, workers, report)
         store.write_json(_record(key), {"model": model.fingerprint})
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(_work_folder(key), ignore_errors=True)
         return Finetuned(model, trained=True)
 
 
@@ -79,6 +85,19 @@ def training_key(plan: Plan, chosen: TrainingSet) -> str:
     """Names a fine-tuning: equal for the same plan, base model and training set. Raises ModelError."""
     base = identify_extractor(plan.base).fingerprint
     return fingerprint_of({"plan": plan.as_json(), "base": base, "set": chosen.digest})
+
+
+def _work_folder(key: str) -> Path:
+    return models_folder() / "training" / key
+
+
+def _forget_abandoned(work: Path) -> None:
+    """Remove the other work folders that nothing was written to lately: each may hold a cache of some GB."""
+    for other in work.parent.glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # its own run has ended and removes it
+            newest = max(file.lstat().st_mtime for file in (other, *other.rglob("*")))
+            if other != work and time.time() - newest > _ABANDONED_AFTER:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def _record(key: str) -> str:
@@ -125,8 +144,7 @@ def _published(
         files={},
     )
     networks = {LITERT_FILE: litert, KERAS_FILE: keras_file(trained.model)}
-    logs = models_folder() / "training" / key / training.LOGS
-    published = publish_model(store, model, networks, outcome, logs)
+    published = publish_model(store, model, networks, outcome, _work_folder(key) / training.LOGS)
     report(f"Published {published.handle}")
     return published
 
