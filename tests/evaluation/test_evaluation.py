@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from index_samples import Item, opened, shop
 
 from vetrina.errors import SettingError
 from vetrina.evaluation.evaluation import Evaluation, Plan, as_json, assign_roles, evaluate
 from vetrina.index.settings import IndexSettings
 from vetrina.search.engine import SearchEngine
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "index"))  # the samples live beside the index tests
-
-from index_samples import Item, opened, shop
 
 EXACT = IndexSettings(projection_dims=None, serve_with="exact")
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from index_samples import ODD_IDS, opened, shop
 
 from vetrina.errors import PictureError
 from vetrina.evaluation.evaluation import Plan, as_json, assign_roles, evaluate
 from vetrina.evaluation.report import html_report
 from vetrina.index.settings import IndexSettings
 from vetrina.search.engine import SearchEngine
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "index"))  # the samples live beside the index tests
-
-from index_samples import ODD_IDS, opened, shop
 
 _VOID = {"meta", "img", "br"}
 HOSTILE = '<script src="http://evil.example/x.js">alert(1)</script>'

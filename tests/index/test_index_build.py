@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,15 @@ def test_items_of_a_product_are_together_with_its_whole_picture_first(tmp_path: 
     for row, crop in enumerate(index.rows.table["crop_id"].to_pylist()):
         assert np.allclose(index.rows.vectors[row], by_crop[crop], atol=1e-6)
     assert set(pq.read_table(tmp_path / "items.parquet").column_names).isdisjoint({"vector"})
+
+
+def test_a_manifest_of_before_handles_were_noted_is_read_and_names_the_same_version(tmp_path: Path) -> None:
+    manifest = built(shop(20, 4, seed=1), tmp_path)
+    value = json.loads(manifest.to_bytes())
+    assert value.pop("extractor") == ""
+    older = Manifest.from_bytes(json.dumps(value).encode())
+    assert older.extractor == ""
+    assert version_of(older) == version_of(manifest) == version_of(replace(manifest, extractor="bundled:other"))
 
 
 def test_the_manifest_counts_what_was_built_and_reads_back_as_written(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from vetrina.detection.crops import cut
 from vetrina.detection.labelling import labels_path
 from vetrina.embedding.extractor import Extractor, ExtractorIdentity
 from vetrina.embedding.vectors import embed_crops, embeddings_fingerprint, is_embedded, remembered_vectors
-from vetrina.errors import ModelError, PictureError, SettingError, StoreUnavailable, VetrinaError
+from vetrina.errors import ModelError, PictureError, SettingError, StoreError, StoreUnavailable, VetrinaError
 from vetrina.parallel import ordered_map
 from vetrina.pictures.collecting import Progress
 from vetrina.pictures.decoders import DecoderPool
@@ -103,6 +103,10 @@ def not_embedded(store: Store, labels: str, extractor: Extractor | ExtractorIden
             return not is_embedded(store, batch, labels, extractor)
         except FileNotFoundError:
             return False
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            return True  # damaged; `embed_shop` says how
 
     batches = list_batches(store)
     return [batch for batch, missing in zip(batches, store.map(lacks, batches), strict=True) if missing]
@@ -191,8 +195,12 @@ def seconds_for_each(extractor: Extractor, crops: Sequence[np.ndarray], workers:
 
 
 def _rows(store: Store, batch: Batch, labels: str) -> Iterator[dict[str, Any]]:
-    """The crops of a batch; none where it has no such labels."""
+    """The crops of a batch; none where it has no such labels, or none that can be read."""
     try:
         yield from read_rows(store, labels_path(batch, labels), LABELS)
     except FileNotFoundError:
         return
+    except StoreUnavailable:
+        raise
+    except StoreError:
+        return  # damaged; `embed_shop` says how

@@ -5,11 +5,12 @@ Belongs here: how a comparison looks. Does not belong here: comparing, and the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vetrina.evaluation.comparison import Comparison
 from vetrina.evaluation.page import Faces, Pixels, as_bars, as_interval, as_table, as_text, document
+from vetrina.evaluation.speed import BATCH
 from vetrina.search.engine import Products
 
 _ANSWERS = 7  # as many as stand in one row
@@ -101,33 +102,31 @@ def _drawn(entry: Mapping[str, float], reach: float) -> str:
 
 
 def _costs(models: Mapping[str, Any]) -> str:
-    entries: list[tuple[str, list[object]]] = []
+    def row(name: str, value: Callable[[Mapping[str, Any]], object]) -> list[str]:
+        return [as_text(name), *(as_text(value(models[model])) for model in "ab")]
 
-    def add(name: str, *path: str, form: str = "{}") -> None:
-        cells = []
-        for model in (models["a"], models["b"]):
-            value: Any = model
-            for step in path:
-                value = value[step]
-            cells.append(form.format(value))
-        entries.append((name, [*cells]))
+    def time(series: str, words: str, clock: str, share: str) -> list[str]:
+        said = "processor" if clock == "cpu" else clock
+        return row(
+            f"{said} ms a crop, {words} ({share})", lambda model: f"{model['speed'][series][f'{clock}_{share}']:.1f}"
+        )
 
-    for series, words in (("single", "one by one"), ("batch", "in batches of 16")):
-        for clock, said in (("cpu", "processor"), ("wall", "wall")):
-            for share in ("p50", "p99"):
-                add(f"{said} ms a crop, {words} ({share})", "speed", series, f"{clock}_{share}", form="{:.1f}")
-    add("memory at its most, MiB", "speed", "peak_mib", form="{:.0f}")
-    add("of that, by opening", "speed", "loaded_mib", form="{:.0f}")
-    add("opened in, s", "speed", "opened_in", form="{:.1f}")
-    add("numbers of a vector", "dims")
-    add("bytes of a vector", "vector_bytes")
-    add("numbers that the index keeps", "index_dims")
-    add("index, MB", "index_bytes")
-    add("served by", "serve_with")
-    for place, (name, cells) in enumerate(entries):
-        if name == "index, MB":
-            entries[place] = (name, [f"{int(str(cell)) / 1e6:.1f}" for cell in cells])
-    rows = [[as_text(name), *(as_text(cell) for cell in cells)] for name, cells in entries]
+    rows = [
+        time(series, words, clock, share)
+        for series, words in (("single", "one by one"), ("batch", f"in batches of {BATCH}"))
+        for clock in ("cpu", "wall")
+        for share in ("p50", "p99")
+    ]
+    rows += [
+        row("memory at its most, MiB", lambda model: f"{model['speed']['peak_mib']:.0f}"),
+        row("of that, by opening", lambda model: f"{model['speed']['loaded_mib']:.0f}"),
+        row("opened in, s", lambda model: f"{model['speed']['opened_in']:.1f}"),
+        row("numbers of a vector", lambda model: model["dims"]),
+        row("bytes of a vector", lambda model: model["vector_bytes"]),
+        row("numbers that the index keeps", lambda model: model["index_dims"]),
+        row("index, MB", lambda model: f"{model['index_bytes'] / 1e6:.1f}"),
+        row("served by", lambda model: f"{model['serve_with']} search"),
+    ]
     note = "Measured in a fresh process each, on crops of this shop; a machine that is busy makes wall times longer."
     return as_table(("", "A", "B"), rows) + f'<p class="soft">{note}</p>'
 
