@@ -1,6 +1,7 @@
 """Detection and embedding against the two bare models on the same pictures, and the memory of a batch.
 
     python bench/throughput.py [--pictures 820] [--repeat 3] [--memory] [--folder /dev/shm]
+                               [--extractor HANDLE]
 
 The pipeline's time holds everything after the fetch: decoding (twice, in processes of their own), preprocessing,
 boxes, crops, memos, tables. The bare models' time holds nothing but `invoke` on tensors that lie ready, on as many
@@ -29,6 +30,7 @@ from resources.models import DetectorResource, ExtractorResource
 from vetrina.catalog.batches import Batch, register_batch
 from vetrina.catalog.shop import catalogue_batch
 from vetrina.detection.labelling import label_pictures
+from vetrina.embedding.extractor import DEFAULT_EXTRACTOR
 from vetrina.embedding.vectors import embed_crops
 from vetrina.pictures.collecting import collect_pictures
 from vetrina.pictures.decoders import DecoderPool
@@ -165,8 +167,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the stores go")
     parser.add_argument("--memory", action="store_true", help="only the memory, not the bare models")
+    parser.add_argument("--extractor", default=DEFAULT_EXTRACTOR, help="one that LiteRT runs")
     options = parser.parse_args()
-    settings = Settings()
+    settings = Settings(extractor=options.extractor)
     models = Models(detector_of(settings), extractor_of(settings))
     workers = settings.worker_count
     blank = np.full((300, 300, 3), 200, np.uint8)

@@ -67,10 +67,11 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Take catalogs in: fetch, detect, embed what is new, and publish the index."""
+    deployment = _deployment()
     from orchestration.intake import add_catalogs
 
     report = add_catalogs(
-        _deployment(),
+        deployment,
         catalogs,
         name=batch,
         snapshot=snapshot,
@@ -92,10 +93,11 @@ def sync(
     as_json: Json = False,
 ) -> None:
     """Take a whole catalog in: work only what changed, remove what vanished, and publish the index."""
+    deployment = _deployment()
     from orchestration.intake import sync_source
 
     report = sync_source(
-        _deployment(),
+        deployment,
         source=source,
         name=name,
         dry_run=dry_run,
@@ -109,9 +111,10 @@ def sync(
 @app.command()
 def retry(as_json: Json = False) -> None:
     """Ask again for every picture that failed, and publish the index."""
+    deployment = _deployment()
     from orchestration.intake import retry_failed
 
-    report = retry_failed(_deployment(), progress=_progress(as_json))
+    report = retry_failed(deployment, progress=_progress(as_json))
     _print(report, as_json, printing.intake)
     _fail_if(bool(report["failed"]))
 
@@ -332,7 +335,7 @@ def rollback(
     """Serve an earlier version of the index again."""
     from orchestration.upkeep import roll_back
 
-    _print(roll_back(_deployment(), to), as_json, printing.published)
+    _print(roll_back(_deployment(ready=False), to), as_json, printing.published)
 
 
 @app.command()
@@ -359,11 +362,28 @@ def gc(
 
 
 @app.command()
-def models() -> None:
-    """Get the bundled models ready (once, at installation)."""
-    from vetrina.models.bundled import fetch_bundled
+def models(
+    handles: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="HANDLE...", help="Only these; else the bundled and the settings' ones."),
+    ] = None,
+    detector: Annotated[
+        bool | None, typer.Option("--detector/--extractor", help="What the handles are; by default tried.")
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="Only say which models are on this machine.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Get models ready on this machine: the bundled ones and those that the settings name, or others."""
+    from orchestration.model_preparation import models_here, prepare_handles, prepare_wanted
 
-    fetch_bundled(typer.echo)
+    deployment, report = _deployment(ready=False), _say if as_json else typer.echo
+    if handles and not listing:
+        role = None if detector is None else "detector" if detector else "extractor"
+        prepare_handles(deployment, handles, role, report)
+    elif not listing:
+        prepare_wanted(deployment, report)
+    if listing or as_json:
+        _print({"models": models_here()}, as_json, printing.models)
 
 
 @app.command()
@@ -371,15 +391,30 @@ def demo(
     folder: Annotated[Path, typer.Option(help="Where the sample shop's pictures and catalogs go.")] = Path(".demo"),
 ) -> None:
     """The main job on a real shop: five catalogs, about 800 products."""
+    deployment = _deployment()
     from orchestration.demo import run_demo
 
-    run_demo(_deployment(), folder)
+    run_demo(deployment, folder)
 
 
-def _deployment() -> Deployment:
+def _deployment(*, ready: bool = True) -> Deployment:
+    """The shop under the environment's settings; `ready`: with its models, fetched first where they are not here.
+
+    To be called before a module with Dagster's definitions is imported: they are loaded at import, and need models
+    that can be named.
+    """
     from orchestration.deployment import Deployment
 
-    return Deployment(Settings.from_environment())
+    deployment = Deployment(Settings.from_environment())
+    if ready:
+        from orchestration.model_preparation import prepare_missing
+
+        prepare_missing(deployment, _say)
+    return deployment
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _print(report: dict[str, Any], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:

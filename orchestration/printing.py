@@ -186,6 +186,16 @@ def garbage(report: dict[str, Any]) -> None:
         _out.print(f"[yellow]left alone[/yellow] {escape(reason)}")
 
 
+def models(report: dict[str, Any]) -> None:
+    """The models on this machine."""
+    for model in report["models"]:
+        if model["problem"]:
+            state = f"[yellow]not ready[/yellow]: {escape(model['problem'])}"
+        else:
+            state = f"{model['fingerprint']}, {model['bytes'] / 1e6:.1f} MB"
+        _out.print(f"{model['role']:<9} {escape(model['handle'])} ({model['kind']}): {state}")
+
+
 def _problems(problems: list[dict[str, Any]], reasons: dict[str, int]) -> None:
     for reason, count in sorted(reasons.items(), key=lambda entry: -entry[1]):
         _out.print(f"  [yellow]{count:>6}[/yellow]  {escape(reason)}")

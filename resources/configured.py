@@ -6,10 +6,10 @@ from resources.pictures import DecoderResource, FetcherResource
 from resources.quality import QualityResource
 from resources.storage import StoreResource
 from vetrina.catalog.columns import split_names
-from vetrina.catalog.downloading import DownloadLimits
 from vetrina.catalog.source_files import ReadOptions
 from vetrina.catalog.syncing import SyncOrder
 from vetrina.settings import Settings
+from vetrina.web_files import DownloadLimits
 
 
 def detector_of(settings: Settings) -> DetectorResource:

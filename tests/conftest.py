@@ -7,6 +7,7 @@ import pytest
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
 from support.fault_server import FaultServer
+from support.hub_server import HubServer, tiny_models
 from support.s3_server import S3Server, s3_server
 from support.shops import Shop, opened_shop
 
@@ -46,4 +47,24 @@ def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     """An S3 server with the empty bucket "shop", named by the environment; local copies go into the test's folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def own_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty models folder for the test alone."""
+    monkeypatch.setenv("VETRINA_MODELS", str(tmp_path / "models"))
+    return tmp_path / "models"
+
+
+@pytest.fixture(scope="session")
+def hub_archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The archives of a tiny extractor and a tiny detector, by their paths on the hub (loads TensorFlow)."""
+    return tiny_models(tmp_path_factory.mktemp("hub-models"))
+
+
+@pytest.fixture
+def hub(own_models: Path) -> Iterator[HubServer]:
+    """A hub without a model yet, and an empty models folder."""
+    with HubServer() as server:
         yield server

@@ -41,6 +41,10 @@ class ModelError(VetrinaError):
     """A model cannot be opened: unknown handle, missing or altered weights, wrong signature."""
 
 
+class UnfitModel(ModelError):
+    """There is such a model, but it is not what its role needs, or the role knows no such name."""
+
+
 class IndexDamaged(StoreError):
     """An index version is missing files or fails its checksums."""
 

@@ -71,6 +71,9 @@ class Settings:
     max_boxes: int = _setting(3, "VETRINA_MAX_BOXES", "Most crops of one picture, after the class filter.")
     min_box: float = _setting(0.01, "VETRINA_MIN_BOX", "Smallest share of the picture's area that becomes a crop.")
     extractor: str = _setting("bundled:efficientnet-lite0", "VETRINA_EXTRACTOR", "The extractor's handle.")
+    offline: bool = _setting(
+        False, "VETRINA_OFFLINE", "Fetch no models: use those that are on this machine (vetrina models)."
+    )
     projection_dims: int = _setting(128, "VETRINA_PROJECTION_DIMS", "Dimensions that the index keeps (PCA); 0: all.")
     index_device: str = _setting(
         "auto",
@@ -186,6 +189,11 @@ class Settings:
     def worker_count(self) -> int:
         """Pictures to work on at the same time: the setting, or the cores this process may use."""
         return self.workers or len(os.sched_getaffinity(0))
+
+
+def offline() -> bool:
+    """VETRINA_OFFLINE alone: models are opened in many places that know no other setting. Raises SettingError."""
+    return bool(_parse(os.environ.get("VETRINA_OFFLINE", "").strip() or "no", "bool", "VETRINA_OFFLINE"))
 
 
 def _parse(text: str, kind: str, env: str) -> Any:

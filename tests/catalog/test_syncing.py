@@ -13,13 +13,13 @@ from support.fault_server import FaultServer
 
 from vetrina.catalog.batches import list_batches, register_batch
 from vetrina.catalog.difference import Difference, RemovalsRefused, snapshot_difference
-from vetrina.catalog.downloading import DownloadLimits
 from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import catalogue_batch, shop_now
 from vetrina.catalog.source_files import ReadOptions, open_source
 from vetrina.catalog.syncing import SyncOrder, SyncResult, sync_catalog
 from vetrina.errors import CatalogError, SourceUnreachable
 from vetrina.store import Store
+from vetrina.web_files import DownloadLimits
 
 QUICK = DownloadLimits(attempts=2, backoff=0.0, read_timeout=0.5, deadline=5, allow_private=True)
 

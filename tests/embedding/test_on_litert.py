@@ -58,7 +58,6 @@ def test_a_reduced_model_is_smaller_and_its_vectors_stay_near(
 def test_a_model_is_converted_once_and_found_afterwards(empty: Path) -> None:
     made = converted("a" * 16, _network, SMALL, "test:small")
     assert sorted(file.name for file in empty.rglob("*") if file.is_file()) == [
-        f"{'a' * 16}.lock",
         f"{'a' * 16}.sha256",
         f"{'a' * 16}.tflite",
     ]

@@ -181,7 +181,14 @@ def test_a_file_is_made_by_one_at_a_time_and_the_others_find_it(tmp_path: Path) 
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(make, range(8)))
-    assert len(made) == 1
+    assert len(made) == 1 and [file.name for file in target.parent.iterdir()] == [target.name]
+
+
+def test_making_that_fails_holds_nobody_off_and_leaves_nothing(tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(ModelError, match="went wrong"), files.made_once(tmp_path / "model.tflite"):
+            raise ModelError("it went wrong")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:

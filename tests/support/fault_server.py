@@ -108,6 +108,7 @@ class FaultServer:
 
     pictures: dict[str, bytes] | None = None
     tls: ssl.SSLContext | None = None
+    port: int = 0
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     peak: int = 0
@@ -118,8 +119,9 @@ class FaultServer:
         self._faults: dict[str, Fault] = {}
         self._lock = threading.Lock()
         self._running = 0
-        self._http = _Server(("127.0.0.1", 0), Handler)
+        self._http = _Server(("127.0.0.1", self.port), Handler)
         self._http.owner = self
+        self.port = int(self._http.server_address[1])
 
     def __enter__(self) -> "FaultServer":
         serve = self._http.serve_forever
@@ -130,10 +132,6 @@ class FaultServer:
         self.closing.set()
         self._http.shutdown()
         self._http.server_close()
-
-    @property
-    def port(self) -> int:
-        return int(self._http.server_address[1])
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         """The address of a path; `host` may be another spelling of loopback."""

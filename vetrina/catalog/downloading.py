@@ -1,48 +1,29 @@
 """A catalog from the web, an s3:// address or a path as a local file, fetched only if it changed.
 
-Connections, and the addresses they may lead to, are those of `vetrina.pictures.addresses`: a catalog's address is
-guarded like a picture's. What the file holds belongs in `reading`.
+A catalog's address is guarded like a picture's (`vetrina.web_files`). What the file holds belongs in `reading`.
 """
 
 from __future__ import annotations
 
-import random
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
-
-import requests
-import urllib3.exceptions
+from urllib.parse import unquote, urlsplit
 
 from vetrina.catalog.buckets import etag_of
 from vetrina.catalog.source_files import SourceFile, open_source
-from vetrina.errors import CatalogError, SourceUnreachable, StoreError
-from vetrina.pictures.addresses import GuardedAdapter, Trouble, Watch, redact, web_trouble
-from vetrina.pictures.fetching import PASSING, REDIRECTS, Validators, conditions, retry_after, validators_of
+from vetrina.errors import CatalogError, SourceUnreachable
+from vetrina.pictures.addresses import redact
+from vetrina.pictures.fetching import Validators
 from vetrina.store import Store
+from vetrina.web_files import DownloadFailed, DownloadLimits, fetch_file
 
-_CHUNK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadLimits:
-    """How long and how much. Times in seconds; `deadline` bounds one attempt with its redirects and body."""
-
-    deadline: float = 3600.0
-    max_bytes: int = 8 << 30
-    connect_timeout: float = 10.0
-    read_timeout: float = 60.0
-    attempts: int = 4
-    backoff: float = 1.0
-    max_wait: float = 60.0
-    max_redirects: int = 5
-    allow_private: bool = False
-    user_agent: str = "vetrina/0.1 (product catalog)"
+_ADVICE = {
+    "private-address": "set VETRINA_ALLOW_PRIVATE=yes if that is meant",
+    "deadline": "try again later, or raise VETRINA_SYNC_DEADLINE",
+    "too-large": "raise VETRINA_SYNC_MAX_BYTES if that is meant",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +54,7 @@ def download(
         return
     with store.scratch() as folder:
         file = folder / "catalog"
-        got = _Web(source, limits).fetch(file, validators)
+        got = _fetched(source, file, limits, validators)
         if got is None:
             yield None
             return
@@ -95,96 +76,11 @@ def _stamp(source: str) -> str | None:
     return f"{found.st_size:x}.{found.st_mtime_ns:x}.{found.st_ctime_ns:x}"
 
 
-class _Web:
-    """One download from the web, tried again where that may help."""
-
-    def __init__(self, url: str, limits: DownloadLimits) -> None:
-        self._url = url
-        self._limits = limits
-        self._closed = threading.Event()
-        self._watch = Watch(limits.connect_timeout, limits.read_timeout, limits.allow_private, self._closed)
-        self._adapter = GuardedAdapter(self._watch, hosts=2, per_host=1)
-
-    def fetch(self, file: Path, validators: Validators | None) -> Validators | None:
-        """Fill `file`; None when nothing changed."""
-        try:
-            for attempt in range(1, self._limits.attempts + 1):
-                try:
-                    self._watch.begin(self._limits.deadline, self._closed)
-                    return self._attempt(file, validators)
-                except Trouble as trouble:
-                    if not trouble.again or attempt == self._limits.attempts:
-                        raise self._failure(trouble, attempt) from None
-                    pause = random.uniform(0.0, self._limits.backoff * 2 ** (attempt - 1))
-                    time.sleep(min(max(trouble.wait, pause), self._limits.max_wait))
-            raise AssertionError("unreachable: the last attempt returns or raises")
-        finally:
-            self._adapter.close()
-
-    def _failure(self, trouble: Trouble, attempts: int) -> CatalogError:
-        tries = f" after {attempts} tries" if attempts > 1 else ""
-        detail = trouble.detail
-        if trouble.reason == "deadline":
-            detail = f"it did not arrive within {self._limits.deadline:g} s (VETRINA_SYNC_DEADLINE)"
-        message = f"{redact(self._url)} cannot be fetched{tries}: {detail} ({trouble.reason})"
-        if trouble.reason == "private-address":
-            return CatalogError(f"{message}; set VETRINA_ALLOW_PRIVATE=yes if that is meant")
-        if trouble.transient:
-            return SourceUnreachable(f"{message}; it may pass, try again later")
-        return CatalogError(f"{message}; check the address")
-
-    def _attempt(self, file: Path, validators: Validators | None) -> Validators | None:
-        url = self._url
-        for _ in range(self._limits.max_redirects + 1):
-            try:
-                answer = self._adapter.send(self._request(url, validators), stream=True)
-                try:
-                    if answer.status_code == 200:
-                        self._save(answer.raw, file)
-                        return validators_of(answer.headers)
-                    if answer.status_code == 304 and conditions(validators):
-                        return None
-                    url = urljoin(url, self._redirect(answer)).partition("#")[0]
-                finally:
-                    answer.close()
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                self._watch.left()  # a deadline that passed is the better reason
-                raise web_trouble(error) from None
-        raise Trouble("too-many-redirects", f"more than {self._limits.max_redirects} redirects")
-
-    def _request(self, url: str, validators: Validators | None) -> requests.PreparedRequest:
-        if urlsplit(url).scheme.lower() not in ("http", "https"):
-            raise Trouble("bad-url", f"redirected to {redact(url)}, which is no http or https address")
-        # Plain bytes keep Content-Length comparable; a catalog packs itself (.gz) where that is wanted.
-        headers = {"User-Agent": self._limits.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        request = requests.Request("GET", url, headers=headers | dict(conditions(validators))).prepare()
-        if "@" in urlsplit(url).netloc or "Authorization" in request.headers:
-            raise Trouble("bad-url", "addresses with a user or password are refused; use a signed address")
-        return request
-
-    def _redirect(self, answer: requests.Response) -> str:
-        status, location = answer.status_code, answer.headers.get("Location")
-        if status in REDIRECTS and location:
-            return location.encode("latin-1", "replace").decode("utf-8", "replace")
-        passing = status in PASSING or 500 <= status <= 599
-        wait = retry_after(answer.headers.get("Retry-After")) if passing else 0.0
-        if wait > self._limits.max_wait:
-            raise Trouble(f"http-{status}", f"answered {status} and asks to wait {wait:.0f} s", transient=True)
-        raise Trouble(f"http-{status}", f"answered {status}", again=passing, wait=wait)
-
-    def _save(self, raw: Any, file: Path) -> None:
-        announced, limit, size = raw.length_remaining, self._limits.max_bytes, 0
-        if (announced or 0) > limit:
-            raise Trouble("too-large", f"larger than {limit} bytes (VETRINA_SYNC_MAX_BYTES)")
-        with file.open("wb") as handle:
-            for part in raw.stream(_CHUNK, decode_content=True):
-                size += len(part)
-                if size > limit:
-                    raise Trouble("too-large", f"larger than {limit} bytes (VETRINA_SYNC_MAX_BYTES)")
-                try:
-                    handle.write(part)
-                except OSError as error:
-                    raise StoreError(f"{file} cannot be written: {error.strerror}; make room there") from error
-        # A body shorter than announced raises in urllib3; one that goes on is noticed by the socket's reader.
-        if announced is not None and self._watch.reader and self._watch.reader.surplus:
-            raise Trouble("short-body", f"more came than the {announced} bytes announced", again=True)
+def _fetched(source: str, file: Path, limits: DownloadLimits, validators: Validators | None) -> Validators | None:
+    try:
+        return fetch_file(source, file, limits, validators)
+    except DownloadFailed as failed:
+        advice = _ADVICE.get(failed.reason) or (
+            "it may pass, try again later" if failed.transient else "check the address"
+        )
+        raise (SourceUnreachable if failed.transient else CatalogError)(f"{failed}; {advice}") from None

@@ -15,13 +15,14 @@ from urllib.parse import unquote, urlsplit
 
 from vetrina.catalog.batches import Batch, Origin, list_batches, register_file
 from vetrina.catalog.difference import Difference, check_removals, snapshot_difference
-from vetrina.catalog.downloading import Download, DownloadLimits, download
+from vetrina.catalog.downloading import Download, download
 from vetrina.catalog.problems import mended, mended_but, set_aside
 from vetrina.catalog.source_files import ReadOptions, SourceFile, catalog_name, content_of
 from vetrina.errors import CatalogError
 from vetrina.pictures.addresses import redact
 from vetrina.pictures.fetching import Validators
 from vetrina.store import Store
+from vetrina.web_files import DownloadLimits
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,16 @@
 Belongs here: the contract every detector keeps and the families of handles. Not here: any one detector's arithmetic.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from vetrina.models.families import Family, Report, family_of
-from vetrina.models.handles import parse_handle
+from vetrina.models.handles import SAVED_MODEL, parse_handle
+from vetrina.models.prepared import Prepared, note_prepared
 
 DEFAULT_DETECTOR = "bundled:openimages-ssd"
 
@@ -78,7 +80,13 @@ def _bundled() -> DetectorFamily:
     return FAMILY
 
 
-_FAMILIES: dict[str, Callable[[], DetectorFamily]] = {"bundled": _bundled}
+def _saved_model() -> DetectorFamily:
+    from vetrina.detection.saved_model import FAMILY
+
+    return FAMILY
+
+
+_FAMILIES: dict[str, Callable[[], DetectorFamily]] = {"bundled": _bundled, SAVED_MODEL: _saved_model}
 
 
 def open_detector(text: str = DEFAULT_DETECTOR) -> Detector:
@@ -98,6 +106,12 @@ def identify_detector(text: str = DEFAULT_DETECTOR) -> DetectorIdentity:
 def prepare_detector(text: str, report: Report) -> None:
     """Bring a detector onto this machine; one that is there and right stays. Raises ModelError."""
     _family(text).prepare(parse_handle(text), None, report)
+    note_prepared(Prepared("detector", text))
+
+
+def detector_files(text: str) -> Sequence[Path]:
+    """The files that a detector takes on this machine. Raises ModelError: unknown, or not fetched yet."""
+    return _family(text).files(parse_handle(text))
 
 
 def _family(text: str) -> DetectorFamily:

@@ -5,6 +5,7 @@ SsdAnchorsCalculator, boxes and scores by its TensorsToDetectionsCalculator, bot
 """
 
 import math
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -188,4 +189,8 @@ def _open(handle: Handle, store: object) -> Detector:
     return OpenImagesSsd()
 
 
-FAMILY: DetectorFamily = DetectorFamily(_identify, _prepare, _open)
+def _files(handle: Handle) -> list[Path]:
+    return [SSD_LABELS.location(), SSD_MODEL.location()]
+
+
+FAMILY: DetectorFamily = DetectorFamily(_identify, _prepare, _open, _files)

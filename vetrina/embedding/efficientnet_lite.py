@@ -13,6 +13,7 @@ nowhere else; every caller, whatever the picture's way, passes through `embed`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vetrina.accelerator import has_card
@@ -20,7 +21,7 @@ from vetrina.embedding.backbone import Backbone
 from vetrina.embedding.extractor import Extractor, ExtractorFamily, ExtractorIdentity
 from vetrina.embedding.legacy_torch import read_legacy_torch
 from vetrina.embedding.lite_keras import DIMS, NETWORKS, LiteBuilder
-from vetrina.embedding.on_litert import LiteRTExtractor, converted, kept_model, model_file
+from vetrina.embedding.on_litert import LiteRTExtractor, converted, files_of, kept_model, model_file
 from vetrina.embedding.on_tensorflow import TensorFlowExtractor, traced
 from vetrina.embedding.precision import FLOAT32, PRECISIONS, RECIPES
 from vetrina.embedding.preprocessing import Preprocessing
@@ -122,4 +123,8 @@ def _open(handle: Handle, store: object) -> Extractor:
     return TensorFlowExtractor(model.text, model.fingerprint, DIMS, model.preprocessing, traced(model.network()))
 
 
-FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open)
+def _files(handle: Handle) -> list[Path]:
+    return files_of(LiteModel.of(handle).fingerprint)
+
+
+FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open, _files)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from vetrina.models.families import Family, Report, family_of
-from vetrina.models.handles import TUNED, parse_handle
+from vetrina.models.handles import SAVED_MODEL, TUNED, parse_handle
+from vetrina.models.prepared import Prepared, note_prepared
 
 if TYPE_CHECKING:
     from vetrina.store import Store
@@ -68,13 +70,24 @@ def _keras() -> ExtractorFamily:
     return FAMILY
 
 
+def _saved_model() -> ExtractorFamily:
+    from vetrina.embedding.saved_model import FAMILY
+
+    return FAMILY
+
+
 def _tuned() -> ExtractorFamily:
     from vetrina.embedding.tuned import FAMILY
 
     return FAMILY
 
 
-_FAMILIES: dict[str, Callable[[], ExtractorFamily]] = {"bundled": _bundled, "keras": _keras, TUNED: _tuned}
+_FAMILIES: dict[str, Callable[[], ExtractorFamily]] = {
+    "bundled": _bundled,
+    "keras": _keras,
+    SAVED_MODEL: _saved_model,
+    TUNED: _tuned,
+}
 
 
 def open_extractor(text: str = DEFAULT_EXTRACTOR, store: Store | None = None) -> Extractor:
@@ -98,6 +111,12 @@ def identify_extractor(text: str = DEFAULT_EXTRACTOR) -> ExtractorIdentity:
 def prepare_extractor(text: str, store: Store | None, report: Report) -> None:
     """Bring an extractor onto this machine; one that is there and right stays. Raises ModelError."""
     _family(text).prepare(parse_handle(text), store, report)
+    note_prepared(Prepared("extractor", text))
+
+
+def extractor_files(text: str) -> Sequence[Path]:
+    """The files that an extractor takes on this machine. Raises ModelError: unknown, or not fetched yet."""
+    return _family(text).files(parse_handle(text))
 
 
 def _family(text: str) -> ExtractorFamily:

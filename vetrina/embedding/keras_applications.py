@@ -4,7 +4,7 @@ Options:
     weights     imagenet (the default; `vetrina models` fetches them), random (a trial of speed, never of likeness),
                 or the path of a file that Keras saved
     alpha       the width of MobileNetV2
-    precision   exact (the default) or mixed: float16 arithmetic, for graphics cards with cores for it; other vectors
+    precision   float32 (the default) or mixed: float16 arithmetic, for cards that have cores for it; other vectors
 
 The network is taken without its classifier and averaged over the picture. On the processor LiteRT runs it, converted
 once; on a card, and in mixed precision, TensorFlow does.
@@ -25,7 +25,7 @@ from vetrina.embedding import keras_weights
 from vetrina.embedding.backbone import Backbone
 from vetrina.embedding.extractor import Extractor, ExtractorFamily, ExtractorIdentity
 from vetrina.embedding.keras_table import APPLICATIONS, Application, wide_dims
-from vetrina.embedding.on_litert import LiteRTExtractor, converted, kept_model, model_file
+from vetrina.embedding.on_litert import LiteRTExtractor, converted, files_of, kept_model, model_file
 from vetrina.embedding.on_tensorflow import TensorFlowExtractor, traced
 from vetrina.errors import ModelError
 from vetrina.models import fingerprint_of
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 _CODE_VERSION = 1
 _WIDEST = 4.0
 _IMAGENET, _RANDOM = "imagenet", "random"
-_EXACT, _MIXED = "exact", "mixed"
+_FLOAT32, _MIXED = "float32", "mixed"
 # Deviation of ImageNet's channels, 0..1. Keras's ImageNet EfficientNets divide by its root once more.
 _DEVIATION = (0.229, 0.224, 0.225)
 _building = threading.Lock()
@@ -69,9 +69,9 @@ class Chosen:
             raise unknown("extractor", f"keras:{handle.name}", [f"keras:{name}" for name in APPLICATIONS])
         application = APPLICATIONS[handle.name]
         options = handle.chosen("weights", "precision", *(["alpha"] if application.alphas else []))
-        precision = options.get("precision", _EXACT)
-        if precision not in (_EXACT, _MIXED):
-            raise ModelError(f"The model {handle.text!r} has the precision {precision!r}; use {_EXACT} or {_MIXED}")
+        precision = options.get("precision", _FLOAT32)
+        if precision not in (_FLOAT32, _MIXED):
+            raise ModelError(f"The model {handle.text!r} has the precision {precision!r}; use {_FLOAT32} or {_MIXED}")
         weights = options.get("weights", _IMAGENET)
         alpha = _alpha(handle.text, options.get("alpha", "1")) if application.alphas else None
         if weights == _IMAGENET and alpha is not None and alpha not in application.alphas:
@@ -232,7 +232,11 @@ def _fetch(chosen: Chosen, report: Report) -> None:
         return
     tensorflow()
     published = keras_weights.published_by(lambda: chosen.construct(_IMAGENET))
-    keras_weights.fetch(chosen.slug, published, lambda file: _with_weights(chosen, file) and None, report)
+    keras_weights.fetch(chosen.text, chosen.slug, published, lambda file: _check(chosen, file), report)
+
+
+def _check(chosen: Chosen, file: Path) -> None:
+    _with_weights(chosen, file)
 
 
 def _random_warning(chosen: Chosen) -> str:
@@ -261,4 +265,10 @@ def _open(handle: Handle, store: object) -> Extractor:
     )
 
 
-FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open)
+def _files(handle: Handle) -> list[Path]:
+    chosen = Chosen.of(handle)
+    weights = keras_weights.files_of(chosen.slug) if chosen.weights == _IMAGENET else []
+    return [*weights, *files_of(chosen.fingerprint)]
+
+
+FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open, _files)

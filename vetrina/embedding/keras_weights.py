@@ -9,7 +9,6 @@ import hashlib
 import json
 import tempfile
 import threading
-import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,20 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import requests
-import urllib3.exceptions
 
-from vetrina.errors import ModelError
+from vetrina.errors import ModelError, StoreError
 from vetrina.models import models_folder, write_atomically
 from vetrina.models.families import Report
+from vetrina.models.files import check_online
+from vetrina.web_files import DownloadFailed, DownloadLimits, fetch_file
 
 _SEED = 20260101
 RANDOM = f"random-{_SEED}"
 """Names the random weights, as a digest names those of a file."""
 _ENDINGS = (".weights.h5", ".h5", ".keras")
-_MOST_BYTES = 4 << 30
-_CONNECT_SECONDS, _SILENT_SECONDS, _ALL_SECONDS = 10, 60, 3600
-_CHUNK = 1 << 20
+# The address is Keras's or, where Keras is told of another, the shop's own: never a stranger's.
+_LIMITS = DownloadLimits(max_bytes=4 << 30, attempts=3, allow_private=True, user_agent="vetrina/0.1 (model)")
 _asking = threading.Lock()
 
 
@@ -95,10 +93,11 @@ def fetched(slug: str) -> Fetched | None:
         raise ModelError(f"{record} cannot be read ({error}): delete it and run `vetrina models`") from error
 
 
-def fetch(slug: str, published: Published, check: Callable[[Path], None], report: Report) -> Fetched:
+def fetch(text: str, slug: str, published: Published, check: Callable[[Path], None], report: Report) -> Fetched:
     """Download published weights into the models folder and note what came.
 
     Args:
+        text: the model's handle, for messages.
         slug: the name to keep them under.
         published: the file.
         check: called with the downloaded file before it is kept; raises ModelError where it is of no use.
@@ -114,6 +113,7 @@ def fetch(slug: str, published: Published, check: Callable[[Path], None], report
         _compare(published, target, f"delete {target}")
         check(target)
         return _note(slug, target)
+    check_online(text)
     report(f"Fetching {published.url}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +122,8 @@ def fetch(slug: str, published: Published, check: Callable[[Path], None], report
             _download(published, file, target)
             check(file)
             file.replace(target)
+    except StoreError as error:
+        raise ModelError(str(error)) from error
     except OSError as error:
         raise ModelError(f"Cannot write {target}: {error.strerror or error}") from error
     return _note(slug, target)
@@ -139,22 +141,9 @@ def _download(published: Published, file: Path, target: Path) -> None:
         f"check the network, or get the file elsewhere and name it by weights=/path/to/file.h5 (it would be {target})"
     )
     try:
-        with (
-            requests.Session() as session,
-            session.get(
-                published.url,
-                stream=True,
-                timeout=(_CONNECT_SECONDS, _SILENT_SECONDS),
-                headers={"Accept-Encoding": "identity"},
-            ) as answer,
-            file.open("wb") as handle,
-        ):
-            answer.raise_for_status()
-            _save(answer.raw, handle)
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise ModelError(f"The weights {published.url} cannot be fetched ({_reason(error)}): {hint}") from error
-    except _TooMuch as error:
-        raise ModelError(f"The weights {published.url} cannot be fetched ({error}): {hint}") from None
+        fetch_file(published.url, file, _LIMITS)
+    except DownloadFailed as failed:
+        raise ModelError(f"The weights {failed}: {hint}") from None
     _compare(published, file, hint)
 
 
@@ -168,33 +157,6 @@ def _compare(published: Published, file: Path, hint: str) -> None:
             f"The file of {published.url} is not the published one ({found[:12]}…, expected "
             f"{published.digest[:12]}…): {hint}"
         )
-
-
-class _TooMuch(Exception):
-    """A download goes beyond its bounds."""
-
-
-def _save(raw: Any, handle: Any) -> None:
-    end, size = time.monotonic() + _ALL_SECONDS, 0
-    announced = raw.length_remaining
-    # read1 gives what is there: a server that drips would keep a full read waiting for ever.
-    while part := raw.read1(_CHUNK):
-        size += len(part)
-        if size > _MOST_BYTES:
-            raise _TooMuch(f"more than {_MOST_BYTES} bytes")
-        if time.monotonic() > end:
-            raise _TooMuch(f"not whole after {_ALL_SECONDS} s")
-        handle.write(part)
-    if announced is not None and size != announced:
-        raise _TooMuch(f"{size} bytes came of {announced}")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return f"the server answers {error.response.status_code}"
-    if isinstance(error, requests.ConnectionError):
-        return "the server is not reached"
-    return f"{type(error).__name__}: {error}"[:200]
 
 
 def digest_of(path: Path) -> str:
@@ -268,6 +230,12 @@ def randomise(network: Any) -> None:
             depthwise = "depthwise" in f"{type(layer).__name__} {value.name}".lower()
             inputs = np.prod(value.shape[:-2] if depthwise else value.shape[:-1])
             value.assign(rng.standard_normal(value.shape, np.float32) * np.float32(np.sqrt(2 / inputs)))
+
+
+def files_of(slug: str) -> list[Path]:
+    """What lies in the models folder of published weights."""
+    found = fetched(slug)
+    return [] if found is None else [found.path, _record(slug)]
 
 
 def _folder() -> Path:

@@ -97,6 +97,11 @@ def model_file(fingerprint: str) -> Path:
     return models_folder() / "extractors" / f"{fingerprint}.tflite"
 
 
+def files_of(fingerprint: str) -> list[Path]:
+    """What lies, or will lie, in the models folder of an extractor that LiteRT runs."""
+    return [model_file(fingerprint), _sidecar(fingerprint)]
+
+
 def kept_model(fingerprint: str) -> bytes | None:
     """The LiteRT model of an extractor, checked; None where it was not made yet. Raises ModelError: altered."""
     path, sidecar = model_file(fingerprint), _sidecar(fingerprint)

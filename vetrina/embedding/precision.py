@@ -4,9 +4,9 @@
     float16  weights stored half as wide, computed in float32: half the file, the same speed.
     int8     weights and activations in whole numbers of 8 bits, for which the range of every activation must be known.
 
-The ranges of int8 come from made-up pictures, so that every machine makes the same model, whatever is installed and
-whatever a shop sells. Measured on the sample shop (bench/README.md), made-up pictures lose no more neighbours than the
-shop's own do; weights of 8 bits with activations left in float32 ("dynamic range") run half as fast as float32.
+The ranges of int8 come from made-up pictures, so that every machine makes the same model (to rounding), whatever is
+installed and whatever a shop sells. Measured on the sample shop (bench/README.md), they lose no more neighbours than
+the shop's own pictures do; weights of 8 bits with activations in float32 ("dynamic range") run half as fast as float32.
 """
 
 from collections.abc import Iterator

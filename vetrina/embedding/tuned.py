@@ -229,7 +229,11 @@ def _open(handle: Handle, store: Store | None) -> Extractor:
     return TensorFlowExtractor(handle.text, handle.name, model.dims, model.preprocessing, network)
 
 
-FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open)
+def _files(handle: Handle) -> list[Path]:
+    return [_copies(handle.name) / name for name in (MANIFEST, LITERT_FILE, KERAS_FILE)]
+
+
+FAMILY: ExtractorFamily = ExtractorFamily(_identify, _prepare, _open, _files)
 
 
 def tuned_backbone(handle: Handle) -> Backbone:

