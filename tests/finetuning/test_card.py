@@ -57,6 +57,7 @@ def test_the_card_tells_use_quality_data_training_and_limits() -> None:
         f"Fine-tuned extractor {model.handle}",
         f"export VETRINA_EXTRACTOR={model.handle}",
         f"vetrina compare {HANDLE} {model.handle}",
+        f"vetrina switch {model.handle}",
         "Measured on 6 test products. The classifier is right for 0.833",
         "map@10, over queries 0.500 [0.400, 0.600]",
         "trained further on 30 products of /shop/store to tell 3 values of 'shape' apart",

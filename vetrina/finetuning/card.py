@@ -5,6 +5,7 @@ Made of the model's own description (`model.json`) and its charts alone, so it s
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -92,11 +93,15 @@ def _lead(model: TunedModel) -> str:
 def _usage(model: TunedModel) -> list[Block]:
     return [
         Commands(
-            [f"vetrina compare {model.base['handle']} {model.handle}", f"export VETRINA_EXTRACTOR={model.handle}"]
+            [
+                shlex.join(["vetrina", "compare", model.base["handle"], model.handle]),
+                f"vetrina switch {model.handle}",
+                f"export VETRINA_EXTRACTOR={model.handle}",
+            ]
         ),
         Paragraph(
-            "Compare it with the extractor in use first, on the whole shop. Once the setting names it, everything is "
-            "embedded again, while the index in place goes on serving."
+            "Compare it first with the extractor in use, on the whole shop. The switch embeds everything again, while "
+            "the index in place goes on serving; then the setting names the new extractor, in every process."
         ),
     ]
 
