@@ -111,6 +111,7 @@ def test_labels_that_cannot_be_learnt_are_refused(labels: list[str], message: st
         ({"dropout": 1.0}, "dropout of the training is 1.0; it lies in 0 to 0.9"),
         ({"validation_share": 0.9, "test_share": 0.2}, "leave nothing to train on"),
         ({"validation_share": 0.0}, "leave nothing to train on or to validate with"),
+        ({"seed": 1 << 31}, "seed of the training is 2147483648; it must be below 2147483648"),
         ({"amounts": "wild"}, "amounts of the augmentation is 'wild'; it is one of gentle, source"),
         ({"min_per_class": 2}, "min_per_class is 2; it must be at least 3"),
     ],

@@ -72,6 +72,8 @@ class Plan:
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 raise SettingError(f"{name} of the training is {getattr(self, name)}; it must be at least {lowest}")
+        if self.seed >= 1 << 31:
+            raise SettingError(f"seed of the training is {self.seed}; it must be below {1 << 31}")
         for name in ("learning_rate", "trunk_rate", "temperature"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise SettingError(f"{name} of the training is {getattr(self, name)}; it must be greater than 0")
