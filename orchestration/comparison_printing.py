@@ -81,11 +81,14 @@ def _costs(models: dict[str, Any]) -> None:
 
 def switched(report: dict[str, Any]) -> None:
     """What a switch found and did, and what is left to do."""
-    cost = report["cost"]
-    console.print(
-        f"{escape(report['model'])}: {cost['to_embed']} of {cost['crops']} crops in {cost['batches']} batches "
-        f"{'were' if report['embedding'] else 'are'} to be embedded"
-    )
+    made = report["embedding"]
+    if made is None:
+        console.print(escape(report["summary"]))
+    else:
+        console.print(
+            f"{made['embedded']} crops embedded by {escape(report['model'])} in {made['seconds']:.0f} s, "
+            f"{made['reused']} reused"
+        )
     index = report["index"]
     if index is not None:
         console.print(

@@ -51,20 +51,22 @@ def switch_extractor(deployment: Deployment, model: str, *, dry_run: bool, progr
     new = deployment.with_extractor(model)
     identity = identified(new, progress)
     in_use = deployment.extractor.identity().fingerprint == identity.fingerprint
+    cost = _cost(new)
     report: dict[str, Any] = {
         "model": model,
         "fingerprint": identity.fingerprint,
         "in_use": in_use,
         "dry_run": dry_run,
         "served": {"version": served[0], "extractor": served[1].extractor or None},
-        "cost": _cost(new),
+        "cost": cost,
+        "summary": _cost_in_words(cost, model),
         "embedding": None,
         "index": None,
         "published": None,
         "lost": [],
         "problems": [],
     }
-    progress.note(_cost_in_words(report["cost"], model))
+    progress.note(report["summary"])
     if dry_run:
         return report | {"next": "Nothing was done; leave --dry-run out to begin"}
     instance = open_instance()

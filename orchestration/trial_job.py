@@ -15,7 +15,7 @@ from assets.steps import GPU_POOL, GPU_STEP
 from resources.models import DetectorResource, ExtractorResource
 from resources.pictures import DecoderResource
 from resources.storage import StoreResource
-from vetrina.embedding.trials import embed_shop, note_trial
+from vetrina.embedding.trials import embed_shop
 
 TRIAL_JOB = "trial"
 TRIAL_OP = "trial_embeddings"
@@ -44,7 +44,6 @@ def trial_job(tags: Mapping[str, str]) -> dg.JobDefinition:
         labels = detector.labels_fingerprint()
         with told_to_people(), decoder.open() as decoders:
             extractor = ExtractorResource(handle=context.op_config["extractor"])
-            note_trial(kept, labels, extractor.identity())
             report = embed_shop(
                 kept,
                 labels,

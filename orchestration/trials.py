@@ -12,7 +12,7 @@ from orchestration.printing import Steps
 from orchestration.runs import run_trial
 from orchestration.trial_job import TRIAL_OP
 from vetrina.embedding.extractor import ExtractorIdentity, prepare_extractor
-from vetrina.embedding.trials import not_embedded
+from vetrina.embedding.trials import not_embedded, note_trial
 from vetrina.errors import ModelError
 
 
@@ -32,7 +32,9 @@ def embed_on_trial(deployment: Deployment, instance: DagsterInstance, progress: 
         RunFailed: the model cannot be used, or the store.
     """
     labels = deployment.detector.labels_fingerprint()
-    if not not_embedded(deployment.store, labels, deployment.extractor.identity()):
+    identity = deployment.extractor.identity()
+    if not not_embedded(deployment.store, labels, identity):
+        note_trial(deployment.store, labels, identity)  # what an earlier trial made is wanted for another month
         return None
     progress.begin(f"Embedding with {deployment.extractor.handle}")
     try:

@@ -100,7 +100,7 @@ def test_the_verdict_says_which_is_better_and_turns_round_with_the_order(
     forth, back = compared(*engines), compared(engines[1], engines[0])
     word, text = verdict(forth.judged)
     assert word == "better"
-    assert "map@2 changes by +0.700" in text
+    assert text.startswith("By map@2 B finds better than A: it changes by +0.700 (")
     assert verdict(back.judged)[0] == "worse"
     assert verdict(None)[0] == "not measured"
 

@@ -76,7 +76,7 @@ class TrialCost:
     to_embed: int
 
 
-def note_trial(store: Store, labels: str, extractor: ExtractorIdentity) -> Trial:
+def note_trial(store: Store, labels: str, extractor: Extractor | ExtractorIdentity) -> Trial:
     """Note that an extractor is on trial, from now on for a month."""
     embeddings = embeddings_fingerprint(labels, extractor)
     made = {"labels": labels, "extractor": extractor.fingerprint, "embeddings": embeddings}
@@ -126,6 +126,7 @@ def embed_shop(
     Raises:
         ModelError, SettingError, StoreUnavailable: what would fail for every batch.
     """
+    note_trial(store, labels, extractor)
     report = TrialReport()
     tried: set[str] = set()  # a batch with a picture that cannot be read any more is never done
     done = 0

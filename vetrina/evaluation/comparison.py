@@ -199,14 +199,14 @@ def verdict(judged: Judged | None) -> tuple[Word, str]:
     name = judged.measure
     over_queries, over_classes = judged.micro[name], judged.macro[name]
     signs = {_sign(over_queries), _sign(over_classes)}
-    said = f"{name} changes by {_words(over_queries)} over queries and by {_words(over_classes)} over classes"
+    said = f"it changes by {_words(over_queries)} over queries and by {_words(over_classes)} over classes"
     if signs == {1, -1}:
-        return "mixed", f"B is better by one count and worse by the other: {said}"
+        return "mixed", f"By {name} B is better by one count and worse by the other: {said}"
     if 1 in signs:
-        return "better", f"B finds better than A: {said}"
+        return "better", f"By {name} B finds better than A: {said}"
     if -1 in signs:
-        return "worse", f"B finds worse than A: {said}"
-    return "no difference", f"The data shows no difference: {said}"
+        return "worse", f"By {name} B finds worse than A: {said}"
+    return "no difference", f"By {name} the data shows no difference: {said}"
 
 
 def _sign(estimate: Estimate) -> int:
