@@ -9,7 +9,7 @@ import pytest
 from support.lite import lite
 
 from vetrina.embedding import on_litert
-from vetrina.embedding.extractor import Extractor, open_extractor, prepare_extractor
+from vetrina.embedding.extractor import Extractor, extractor_files, open_extractor, prepare_extractor
 from vetrina.embedding.on_litert import converted, model_file
 from vetrina.embedding.precision import made_up_pictures
 from vetrina.embedding.preprocessing import Preprocessing
@@ -48,6 +48,7 @@ def test_a_reduced_model_is_smaller_and_its_vectors_stay_near(
     prepare_extractor(handle, None, lambda line: None)
     reduced = open_extractor(handle)
     assert reduced.fingerprint == lite(handle).fingerprint != extractor.fingerprint
+    assert [file.exists() for file in extractor_files(handle)] == [True, True]
     sizes = [model_file(found.fingerprint).stat().st_size for found in (reduced, extractor)]
     assert sizes[0] < share * sizes[1]
     exact, near = (found.embed([*pictures.values()]) for found in (extractor, reduced))
