@@ -222,7 +222,8 @@ def _limits(model: TunedModel) -> Sequence[str]:
         "become weaker, so look at the answers before it is switched on.",
         "Goods of a kind that it has not seen are placed by what they resemble; it does not say that it does not know.",
         "Its labels are as right as the catalog's. A wrong label teaches a wrong likeness.",
-        "The intervals say how far chance among the measured products goes, and nothing of goods that come later.",
+        "The intervals say how far chance among the measured products goes, and nothing of goods that come later; that "
+        "of a class with a handful of products says little.",
         "It looks at pictures of products. It is not made for telling people apart; nothing about people was measured.",
     ]
     if model.base["handle"].startswith("models/"):
