@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from assets.progress import line_listeners
+from orchestration import intake
 from orchestration.deployment import Deployment
 from orchestration.home import open_instance
-from orchestration.intake import listening
 from orchestration.runs import run_finetune
 from vetrina.embedding.backbone import check_trainable
 from vetrina.embedding.tuned import CARD_FILE, tuned_folder, tuned_model
@@ -19,20 +19,11 @@ from vetrina.finetuning.plan import Plan
 from vetrina.models.handles import TUNED, parse_handle
 
 
-class Progress(Protocol):
-    """Who is told what goes on."""
-
-    def begin(self, title: str) -> None:
-        """A run begins."""
-
-    def step(self, step: str, done: int, total: int) -> None:
-        """A step of it has come so far."""
+class Progress(intake.Progress, Protocol):
+    """Who is told what goes on, in words too."""
 
     def note(self, line: str) -> None:
-        """A step of it says what it does."""
-
-    def end(self) -> None:
-        """It is over."""
+        """A step says what it does."""
 
 
 def finetune_shop(deployment: Deployment, plan: Mapping[str, Any], *, split: str, progress: Progress) -> dict[str, Any]:
@@ -54,7 +45,7 @@ def finetune_shop(deployment: Deployment, plan: Mapping[str, Any], *, split: str
     if split:
         parse_condition(split, "--split")
     progress.begin(f"Fine-tuning by {chosen.label}, from {chosen.base}")
-    with listening(progress.step), _hearing(progress.note):
+    with intake.listening(progress.step), _hearing(progress.note):
         try:
             run = run_finetune(open_instance(), {**plan, "base": chosen.base}, split)
         finally:
@@ -90,7 +81,8 @@ def finetune_shop(deployment: Deployment, plan: Mapping[str, Any], *, split: str
 
 def _next(served: str, handle: str, label: str, split: str) -> list[str]:
     """The commands that compare the model with the one in use, and put it to use."""
-    compare = ["vetrina", "compare", served, handle, "--label", label, *(["--split", split] if split else [])]
+    # By labels it is only compared on products that it has not learnt from: on the others it would shine.
+    compare = ["vetrina", "compare", served, handle, *(["--label", label, "--split", split] if split else [])]
     return [shlex.join(compare), f"vetrina switch {handle}", f"export VETRINA_EXTRACTOR={handle}"]
 
 

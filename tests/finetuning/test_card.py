@@ -56,7 +56,7 @@ def test_the_card_tells_use_quality_data_training_and_limits() -> None:
     for said in (
         f"Fine-tuned extractor {model.handle}",
         f"export VETRINA_EXTRACTOR={model.handle}",
-        f"vetrina compare {HANDLE} {model.handle}",
+        f"vetrina compare {HANDLE} {model.handle} --label shape --split part=held",
         f"vetrina switch {model.handle}",
         "Measured on 6 test products. The classifier is right for 0.833",
         "map@10, over queries 0.500 [0.400, 0.600]",
@@ -70,7 +70,7 @@ def test_the_card_tells_use_quality_data_training_and_limits() -> None:
         "2026-01-02 03:04 UTC",
     ):
         assert said in text
-    assert "flatter" not in text
+    assert "the figures flatter" not in text and "without --split) flatters it" in text
 
 
 def test_the_class_table_has_every_class_and_both_means() -> None:
@@ -92,7 +92,10 @@ def test_the_charts_alternative_text_names_the_mistakes() -> None:
 
 def test_figures_that_flatter_are_called_so() -> None:
     outcome = made_up_outcome().as_json() | {"part": "validation", "retrieval": None}
-    text = text_of(described(outcome=outcome, split=""))
+    without = described(outcome=outcome, split="")
+    text = text_of(without)
+    # By its own label it would be compared on what it has learnt.
+    assert f"vetrina compare {HANDLE} {without.handle} vetrina switch" in text
     assert "the figures flatter" in text
     assert "no search was measured" in text
     tuned_again = described()

@@ -12,10 +12,10 @@ from support.shops import Shop, opened_shop, rows_of
 from vetrina.detection.crops import WHOLE, cut
 from vetrina.embedding.preprocessing import letterbox
 from vetrina.errors import NotFound, PictureError, SettingError
+from vetrina.evaluation.evaluation import NO_LABEL
 from vetrina.finetuning.training_set import (
     LEARN,
     LEFT_OUT,
-    NO_LABEL,
     Request,
     choose,
     examples,

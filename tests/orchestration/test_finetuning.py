@@ -26,13 +26,13 @@ from orchestration.runs import RunFailed
 from orchestration.upkeep import collect_garbage
 from vetrina.embedding.extractor import DEFAULT_EXTRACTOR, open_extractor
 from vetrina.errors import ModelError, SettingError
+from vetrina.evaluation.evaluation import NO_LABEL
 from vetrina.finetuning.plan import Plan
 from vetrina.finetuning.training_set import (
     HELD_OUT,
     LEARN,
     LEFT_OUT,
     LIKE_HELD_OUT,
-    NO_LABEL,
     Request,
     read_training_set,
 )

@@ -94,7 +94,7 @@ def _usage(model: TunedModel) -> list[Block]:
     return [
         Commands(
             [
-                shlex.join(["vetrina", "compare", model.base["handle"], model.handle]),
+                shlex.join(["vetrina", "compare", model.base["handle"], model.handle, *_asking(model)]),
                 f"vetrina switch {model.handle}",
                 f"export VETRINA_EXTRACTOR={model.handle}",
             ]
@@ -104,6 +104,13 @@ def _usage(model: TunedModel) -> list[Block]:
             "the index in place goes on serving; then the setting names the new extractor, in every process."
         ),
     ]
+
+
+def _asking(model: TunedModel) -> list[str]:
+    """Options of a comparison that asks for products alone that were not learnt from, where a split names them."""
+    options = ["--label", model.plan["label"], "--split", model.summary["split"]]
+    # A command with line feeds in it would be more than a command.
+    return options if model.summary["split"] and all(map(str.isprintable, options)) else []
 
 
 def _quality(summary: Mapping[str, Any]) -> list[Block]:
@@ -224,6 +231,8 @@ def _limits(model: TunedModel) -> Sequence[str]:
         "Its labels are as right as the catalog's. A wrong label teaches a wrong likeness.",
         "The intervals say how far chance among the measured products goes, and nothing of goods that come later; that "
         "of a class with a handful of products says little.",
+        "It knows the labels of the products that it has learnt from. Whatever is measured over those by the same "
+        "label (vetrina evaluate, vetrina compare without --split) flatters it; the figures above are of others.",
         "It looks at pictures of products. It is not made for telling people apart; nothing about people was measured.",
     ]
     if model.base["handle"].startswith("models/"):

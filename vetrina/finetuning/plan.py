@@ -16,7 +16,6 @@ from vetrina.errors import SettingError
 from vetrina.finetuning.augmentation import AMOUNTS
 
 TRAIN, VALIDATION, TEST = PARTS = ("train", "validation", "test")
-DETECTED = "detected"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ import numpy as np
 from vetrina.detection.crops import WHOLE, Box, cut
 from vetrina.embedding.preprocessing import letterbox
 from vetrina.errors import NotFound, PictureError, SettingError
+from vetrina.evaluation.evaluation import NO_LABEL
 from vetrina.evaluation.labels import DETECTED, Condition, labels_of, matching, parse_attributes, parse_condition
 from vetrina.finetuning.plan import Example
 from vetrina.models import fingerprint_of
@@ -33,7 +34,7 @@ from vetrina.store import Store, blob_path
 from vetrina.tables import TRAINING_SET, read_metadata, read_rows, write_table
 
 LEARN, HELD_OUT, LEFT_OUT = "learn", "held out", "left out"
-NO_LABEL, LIKE_HELD_OUT = "no label", "shows the same picture as a held-out product"
+LIKE_HELD_OUT = "shows the same picture as a held-out product"
 
 
 @dataclass(frozen=True, slots=True)
