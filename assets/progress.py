@@ -15,6 +15,9 @@ Listener = Callable[[str, int, int], None]
 listeners: list[Listener] = []
 """The command line adds itself here, since its runs share its process."""
 
+line_listeners: list[Callable[[str], None]] = []
+"""The same for what a step says in words."""
+
 
 def progress_of(context: dg.AssetExecutionContext | dg.OpExecutionContext, what: str) -> Progress:
     """Reports progress of a step whose things are called `what`."""
@@ -28,5 +31,16 @@ def progress_of(context: dg.AssetExecutionContext | dg.OpExecutionContext, what:
         if time.monotonic() - last >= _SECONDS_BETWEEN_LOGS:
             last = time.monotonic()
             context.log.info(f"{done} of {total} {what}")
+
+    return report
+
+
+def reporter_of(context: dg.AssetExecutionContext) -> Callable[[str], None]:
+    """Takes lines that say in words what a step does: to the event log, and to whoever listens in this process."""
+
+    def report(line: str) -> None:
+        context.log.info(line)
+        for listener in line_listeners:
+            listener(line)
 
     return report

@@ -11,7 +11,8 @@ from resources.index import IndexResource
 from resources.models import DetectorResource, ExtractorResource, model_fingerprints
 from vetrina.models import fingerprint_of
 
-_CATALOG, _PICTURES = "1", "1"  # raised by hand when the code makes something else of the same input
+# Raised by hand when the code makes something else of the same input.
+_CATALOG, _PICTURES, _TRAINING_SET, _TUNING = "1", "1", "1", "1"
 
 
 def code_versions(detector: DetectorResource, extractor: ExtractorResource, index: IndexResource) -> dict[str, str]:
@@ -25,5 +26,7 @@ def code_versions(detector: DetectorResource, extractor: ExtractorResource, inde
         "label_table": fingerprints["labels"],
         "embeddings": fingerprints["embeddings"],
         "similarity_index": built,
+        "training_set": _TRAINING_SET,
+        "tuned_extractor": _TUNING,
         "similar_products": fingerprint_of({"index": built, "k": index.neighbours, "same_class": index.same_class}),
     }

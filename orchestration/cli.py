@@ -239,6 +239,65 @@ def evaluate(
 
 
 @app.command()
+def finetune(
+    label: Annotated[
+        str, typer.Option("--label", help="What it is to tell apart: an attribute of the catalog, or: detected.")
+    ],
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="HANDLE", help="The extractor to start from; by default the shop's.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split", metavar="ATTRIBUTE=VALUE", help="These products are held out, and it is judged by them."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training products, at most.")] = None,
+    unfrozen: Annotated[
+        int | None, typer.Option(min=0, help="Last blocks of the network to train; 0: the head alone.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of the head, at its highest.")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Pictures in one step.")] = None,
+    patience: Annotated[int | None, typer.Option(min=1, help="Epochs without a better loss before it stops.")] = None,
+    contrastive: Annotated[float | None, typer.Option(min=0, help="Weight of the contrastive loss; 0: none.")] = None,
+    augment: Annotated[
+        bool | None, typer.Option("--augment/--no-augment", help="Learn from turned, shifted, scaled copies too.")
+    ] = None,
+    amounts: Annotated[str | None, typer.Option(help="How far such copies differ: gentle or source.")] = None,
+    test_share: Annotated[
+        float | None, typer.Option(min=0, help="Share of the products held out where no --split names them.")
+    ] = None,
+    min_per_class: Annotated[
+        int | None, typer.Option(min=3, help="A class with fewer different products is left out.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything drawn at random.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Teach the extractor your own goods; the shop goes on with the one it has."""
+    from orchestration import finetuning_printing
+    from orchestration.finetuning import finetune_shop
+
+    chosen = {
+        "label": label,
+        "base": base,
+        "epochs": epochs,
+        "unfrozen": unfrozen,
+        "learning_rate": learning_rate,
+        "batch": batch,
+        "patience": patience,
+        "contrastive": contrastive,
+        "augment": augment,
+        "amounts": amounts,
+        "test_share": test_share,
+        "min_per_class": min_per_class,
+        "seed": seed,
+    }
+    plan = {name: value for name, value in chosen.items() if value is not None}
+    report = finetune_shop(_deployment(), plan, split=split or "", progress=_progress(as_json))
+    _print(report, as_json, finetuning_printing.finetuned)
+
+
+@app.command()
 def compare(
     model_a: Annotated[str, typer.Argument(help="An extractor's handle: bundled:NAME, keras:NAME, models/..., a URL.")],
     model_b: Annotated[str, typer.Argument(help="Another one.")],
@@ -340,12 +399,17 @@ def gc(
     older_than: Annotated[
         float, typer.Option(min=0, metavar="DAYS", help="Delete only what is older: longer than your longest run.")
     ] = 1.0,
+    models: Annotated[
+        bool, typer.Option("--models", help="Also delete fine-tuned models that no setting and no kept index uses.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Delete what nothing needs any more: pictures without a product, old index versions, leftovers."""
     from orchestration.upkeep import collect_garbage
 
-    report = collect_garbage(_deployment(), keep_versions=keep_versions, older_than_days=older_than, dry_run=dry_run)
+    report = collect_garbage(
+        _deployment(), keep_versions=keep_versions, older_than_days=older_than, dry_run=dry_run, models=models
+    )
     _print(report, as_json, printing.garbage)
 
 

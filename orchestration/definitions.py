@@ -7,6 +7,7 @@ import dagster as dg
 from assets.catalog import catalog
 from assets.crops import crops_and_labels
 from assets.embeddings import embeddings
+from assets.models import training_set, tuned_extractor
 from assets.partitions import many_at_once
 from assets.raw_images import raw_images
 from assets.similar_products import similar_products
@@ -14,7 +15,7 @@ from assets.similarity_index import similarity_index
 from assets.versions import code_versions
 from orchestration.executors import executor_of, run_tags
 from orchestration.intake_jobs import large_file_job, sync_job
-from orchestration.jobs import BATCH_JOB, PUBLISH_JOB
+from orchestration.jobs import BATCH_JOB, FINETUNE_JOB, PUBLISH_JOB
 from orchestration.model_change import model_change_sensor
 from orchestration.rebuild import rebuild_sensor
 from orchestration.schedules import catalog_sync
@@ -51,6 +52,12 @@ def build_defs(**overrides: Any) -> dg.Definitions:
                 description="The index over all finished batches, and the table of similar products.",
                 tags=tags,
             ),
+            dg.define_asset_job(
+                FINETUNE_JOB,
+                selection=["training_set", "tuned_extractor"],
+                description="An extractor taught with the shop's own labels; both steps want the same label and split.",
+                tags=tags,
+            ),
             large_file_job(settings),
             sync_job(settings),
             trial_job(tags),
@@ -82,7 +89,8 @@ def _assets(settings: Settings) -> list[dg.AssetsDefinition]:
         asset.with_attributes(backfill_policy=many_at_once)
         for asset in (catalog, raw_images, crops_and_labels, embeddings)
     ]
-    return [asset.map_asset_specs(signed) for asset in (*of_a_batch, similarity_index, similar_products)]
+    of_the_shop = (similarity_index, similar_products, training_set, tuned_extractor)
+    return [asset.map_asset_specs(signed) for asset in (*of_a_batch, *of_the_shop)]
 
 
 defs = build_defs()

@@ -258,6 +258,8 @@ def garbage(report: dict[str, Any]) -> None:
     verb = "would be deleted" if report["dry_run"] else "deleted"
     total = report["total"]
     _out.print(f"{total['files']} files, {total['bytes'] / 1e6:.1f} MB {verb}")
+    for model in report["models"]:
+        _out.print(f"[yellow]not in use[/yellow] {escape(model)}; --models deletes it")
     for reason in report["left"]:
         _out.print(f"[yellow]left alone[/yellow] {escape(reason)}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from dagster import DagsterInstance
 from assets.partitions import catalog_batch
 from orchestration.definitions import build_defs
 from orchestration.home import PID_TAG, history_in_words, process_name
-from orchestration.jobs import BATCH_JOB, PUBLISH_JOB
+from orchestration.jobs import BATCH_JOB, FINETUNE_JOB, PUBLISH_JOB
 from orchestration.trial_job import TRIAL_JOB, TRIAL_OP, trial_config
 from vetrina.errors import VetrinaError
 
@@ -54,6 +54,20 @@ def run_publish(instance: DagsterInstance) -> RunReport:
 def run_trial(instance: DagsterInstance, extractor: str) -> RunReport:
     """Embed the shop with an extractor on trial; `TRIAL_OP` in the metadata says what it cost. Raises RunFailed."""
     return _run(instance, TRIAL_JOB, {**_QUIET, **trial_config(extractor)})
+
+
+def run_finetune(instance: DagsterInstance, plan: Mapping[str, Any], split: str) -> RunReport:
+    """Choose a training set and teach an extractor with it. Raises RunFailed.
+
+    Args:
+        plan: fields of the configuration of `tuned_extractor`; those left out have its defaults.
+        split: ATTRIBUTE=VALUE of the products that are held out, or empty.
+    """
+    config = {
+        "training_set": {"config": {"label": plan["label"], "split": split}},
+        "tuned_extractor": {"config": {**plan, "split": split}},
+    }
+    return _run(instance, FINETUNE_JOB, {**_QUIET, "ops": config})
 
 
 def _run(instance: DagsterInstance, job: str, config: dict[str, Any], partition_key: str | None = None) -> RunReport:

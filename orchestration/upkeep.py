@@ -26,11 +26,12 @@ def roll_back(deployment: Deployment, to: str | None) -> dict[str, Any]:
 
 
 def collect_garbage(
-    deployment: Deployment, *, keep_versions: int, older_than_days: float, dry_run: bool
+    deployment: Deployment, *, keep_versions: int, older_than_days: float, dry_run: bool, models: bool = False
 ) -> dict[str, Any]:
-    """Delete what the shop under these settings does not need. Raises SettingError."""
+    """Delete what the shop under these settings does not need; fine-tuned models if asked to. Raises SettingError."""
     settings = deployment.settings
-    models = model_fingerprints(deployment.detector, deployment.extractor)
-    now = Fingerprints(**models, neighbours=settings.neighbours, same_class=settings.same_class)
+    fingerprints = model_fingerprints(deployment.detector, deployment.extractor)
+    now = Fingerprints(**fingerprints, neighbours=settings.neighbours, same_class=settings.same_class)
     grace = timedelta(days=older_than_days)
-    return sweep(deployment.store, now, keep_versions=keep_versions, grace=grace, dry_run=dry_run).as_json()
+    swept = sweep(deployment.store, now, keep_versions=keep_versions, grace=grace, models=models, dry_run=dry_run)
+    return swept.as_json()

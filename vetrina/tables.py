@@ -83,6 +83,26 @@ ITEMS_EXTRA = pa.field("batch", pa.string(), nullable=False)
 """Added to the embeddings when batches are put together for an index."""
 
 
+TRAINING_SET = table_schema(
+    ("product_id", pa.string(), False),
+    ("sha256", pa.string(), False),
+    *_BOX,  # the part of the picture that is looked at
+    ("label", pa.string(), True),
+    ("group", pa.string(), False),  # products that show the same picture share one
+    ("part", pa.string(), False),  # "learn", "held out" or "left out"
+    ("reason", pa.string(), True),  # why it is left out
+)
+"""One row for each product of the shop: what it is for in a fine-tuning."""
+
+SPLIT = table_schema(
+    ("product_id", pa.string(), False),
+    ("part", pa.string(), False),  # "train", "validation" or "test"
+    ("label", pa.string(), True),  # of held-out products: the true class
+    ("predicted", pa.string(), True),  # and the one that the classifier gave
+)
+"""One row for each product that a fine-tuning learnt from or was tested on."""
+
+
 class TableWriter:
     """Writes a table row by row or table by table; it appears in the store, whole, when the block ends well."""
 

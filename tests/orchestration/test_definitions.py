@@ -69,7 +69,16 @@ def test_everything_of_a_batch_is_partitioned_and_the_index_is_not() -> None:
     partitioned = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).is_partitioned}
     assert partitioned == {"catalog", "raw_images", "crops", "label_table", "embeddings"}
     every = {key.to_user_string() for key in graph.get_all_asset_keys()}
-    assert every - partitioned == {"similarity_index", "similar_products"}
+    assert every - partitioned == {"similarity_index", "similar_products", "training_set", "tuned_extractor"}
+
+
+def test_nothing_trains_by_itself() -> None:
+    defs = build_defs()
+    for name in ("training_set", "tuned_extractor"):
+        assert defs.resolve_asset_graph().get(dg.AssetKey(name)).automation_condition is None
+    started = {target.job_name for sensor in defs.sensors or [] for target in sensor.targets if target.job_name}
+    started |= {schedule.job_name for schedule in defs.schedules or []}
+    assert "finetune" not in started and "finetune" in {job.name for job in defs.resolve_all_job_defs()}
 
 
 def test_a_setting_that_cannot_be_used_is_refused() -> None:

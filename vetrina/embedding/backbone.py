@@ -8,7 +8,7 @@ from typing import Any
 
 from vetrina.embedding.preprocessing import Preprocessing
 from vetrina.errors import ModelError
-from vetrina.models.handles import Handle, parse_handle
+from vetrina.models.handles import TUNED, Handle, parse_handle
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,15 @@ class Backbone:
 
 def backbone_of(text: str) -> Backbone:
     """The backbone of an extractor. Raises ModelError where its network cannot be built in Keras, or is unknown."""
+    check_trainable(text)
     handle = parse_handle(text)
-    if handle.kind not in _BACKBONES:
-        raise ModelError(f"{text} cannot be trained further: take a bundled: or a keras: extractor")
     return _BACKBONES[handle.kind](handle)
+
+
+def check_trainable(text: str) -> None:
+    """Raise ModelError where extractors of this kind cannot be trained further; nothing is fetched to find out."""
+    if parse_handle(text).kind not in _BACKBONES:
+        raise ModelError(f"{text} cannot be trained further: take a bundled: or a keras: extractor")
 
 
 def _bundled(handle: Handle) -> Backbone:
@@ -45,10 +50,16 @@ def _bundled(handle: Handle) -> Backbone:
     return lite_backbone(handle)
 
 
+def _tuned(handle: Handle) -> Backbone:
+    from vetrina.embedding.tuned import tuned_backbone
+
+    return tuned_backbone(handle)
+
+
 def _keras(handle: Handle) -> Backbone:
     from vetrina.embedding.keras_applications import keras_backbone
 
     return keras_backbone(handle)
 
 
-_BACKBONES: dict[str, Callable[[Handle], Backbone]] = {"bundled": _bundled, "keras": _keras}
+_BACKBONES: dict[str, Callable[[Handle], Backbone]] = {"bundled": _bundled, "keras": _keras, TUNED: _tuned}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from vetrina.models.families import Family, Report, family_of
-from vetrina.models.handles import SAVED_MODEL, parse_handle
+from vetrina.models.handles import SAVED_MODEL, TUNED, parse_handle
 from vetrina.models.prepared import Prepared, note_prepared
 
 if TYPE_CHECKING:
@@ -76,10 +76,17 @@ def _saved_model() -> ExtractorFamily:
     return FAMILY
 
 
+def _tuned() -> ExtractorFamily:
+    from vetrina.embedding.tuned import FAMILY
+
+    return FAMILY
+
+
 _FAMILIES: dict[str, Callable[[], ExtractorFamily]] = {
     "bundled": _bundled,
     "keras": _keras,
     SAVED_MODEL: _saved_model,
+    TUNED: _tuned,
 }
 
 

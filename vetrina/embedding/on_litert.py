@@ -78,12 +78,17 @@ def converted(
         kept = kept_model(fingerprint)  # another process may have made it meanwhile
         if kept is not None:
             return kept
-        network = build()
-        model = _convert(network, preprocessing, precision)
-        _check(handle, network, model, preprocessing, precision)
+        model = converted_anew(build(), preprocessing, handle, precision)
         # The model first: a sidecar without its model is missing weights, never a wrong check.
         write_atomically(path, model)
         write_atomically(_sidecar(fingerprint), f"{sha256_hex(model)}\n".encode())
+    return model
+
+
+def converted_anew(network: Any, preprocessing: Preprocessing, handle: str, precision: str = FLOAT32) -> bytes:
+    """A Keras model as a LiteRT model whose vectors are the same, not kept anywhere. Otherwise as `converted`."""
+    model = _convert(network, preprocessing, precision)
+    _check(handle, network, model, preprocessing, precision)
     return model
 
 
@@ -152,8 +157,11 @@ def _open_interpreter(handle: str, model: bytes, side: int, dims: int) -> tuple[
     # LiteRT is imported on use, so that naming an extractor stays cheap.
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=model, num_threads=1)
-    interpreter.allocate_tensors()
+    try:
+        interpreter = Interpreter(model_content=model, num_threads=1)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"The model of the extractor {handle} does not run: {error}") from error
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     shape = (1, side, side, 3)
     if [tuple(d["shape"]) for d in inputs] != [shape] or [tuple(d["shape"]) for d in outputs] != [(1, dims)]:

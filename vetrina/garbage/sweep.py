@@ -16,10 +16,13 @@ from typing import Any
 
 from vetrina.catalog.batches import list_batches
 from vetrina.embedding.trials import trials_since
+from vetrina.embedding.tuned import MANIFEST as TUNED_MANIFEST
+from vetrina.embedding.tuned import tuned_folder, tuned_models
 from vetrina.errors import SettingError, StoreError
 from vetrina.garbage.needed import Fingerprints, Needed, Pictures, find_needed, needed_tables, needed_versions
 from vetrina.index.manifest import MANIFEST
 from vetrina.index.versions import RECORDS, history, version_folder
+from vetrina.models.handles import TUNED
 from vetrina.store import FileInfo, Store
 
 _AT_ONCE = 64
@@ -47,12 +50,14 @@ class Swept:
         kinds: kind → how much.
         left: what was not looked at, and why, in words.
         versions: index versions that stay; None: none was looked at.
+        models: fine-tuned models that nothing here uses, in words.
     """
 
     dry_run: bool
     kinds: dict[str, Amount] = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     versions: list[str] | None = None
+    models: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """As plain values, with the total."""
@@ -66,6 +71,7 @@ def sweep(
     *,
     keep_versions: int,
     grace: timedelta,
+    models: bool = False,
     dry_run: bool = False,
     clock: datetime | None = None,
 ) -> Swept:
@@ -75,6 +81,7 @@ def sweep(
         now: the models and settings of the shop; what only others made is garbage.
         keep_versions: how many of the newest index versions stay besides what a rollback needs.
         grace: nothing younger goes; longer than the longest run.
+        models: fine-tuned models go that neither the shop nor an index version that stays uses; else they are listed.
         clock: the time to count from; by default the present.
 
     Raises:
@@ -85,17 +92,20 @@ def sweep(
     if grace < timedelta(0):
         raise SettingError("The grace period must not be negative")
     before = (clock or datetime.now(UTC)) - grace
-    return _Sweep(store, now, keep_versions, before, dry_run).run()
+    return _Sweep(store, now, keep_versions, before, models, dry_run).run()
 
 
 class _Sweep:
     """One pass over the store."""
 
-    def __init__(self, store: Store, now: Fingerprints, keep_versions: int, before: datetime, dry_run: bool) -> None:
+    def __init__(
+        self, store: Store, now: Fingerprints, keep_versions: int, before: datetime, models: bool, dry_run: bool
+    ) -> None:
         self._store = store
         self._now = now
         self._keep_versions = keep_versions
         self._before = before
+        self._models = models
         self.swept = Swept(dry_run)
 
     def run(self) -> Swept:
@@ -116,6 +126,7 @@ class _Sweep:
         if versions is not None:
             self._sweep_index()
             self._sweep_tables()
+        self._sweep_models(needed)
         self._sweep_scratch()
         return self.swept
 
@@ -200,6 +211,26 @@ class _Sweep:
                 # The listing of a table comes last when it is made and goes first.
                 files.sort(key=lambda file: not file.path.endswith("/table.json"))
                 self._delete([("similar_products", file) for file in files])
+                self._remove_folder(folder)
+
+    def _sweep_models(self, needed: Needed) -> None:
+        """Fine-tuned models that nothing uses, as far as they are to go, and folders that never became models."""
+        finished = {model.fingerprint: model for model in tuned_models(self._store)}
+        for name in self._store.names(TUNED):
+            folder = tuned_folder(name)
+            files = list(self._store.walk(folder))
+            if name in needed.extractors or any(not self._old(file) for file in files):
+                continue
+            described = any(file.path == f"{folder}/{TUNED_MANIFEST}" for file in files)
+            model = finished.get(name)
+            if model is not None and not self._models:
+                size = sum(file.bytes for file in files) / 1e6
+                self.swept.models.append(
+                    f"{model.handle}, taught {model.plan.get('label')} on {model.trained_at[:10]}, {size:.0f} MB"
+                )
+            elif model is not None or not described:  # a damaged one is left for a person to look into
+                files.sort(key=lambda file: not file.path.endswith(f"/{TUNED_MANIFEST}"))
+                self._delete([("models" if described else _PARTS, file) for file in files])
                 self._remove_folder(folder)
 
     def _sweep_scratch(self) -> None:

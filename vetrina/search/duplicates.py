@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from vetrina.catalog.batches import list_batches
+from vetrina.disjoint import DisjointSets
 from vetrina.pictures.prints import Prints, cell_differences, differing_bits
 from vetrina.search.engine import Products
 from vetrina.store import Store
@@ -83,25 +84,6 @@ class Conflict:
     pictures: list[tuple[str, str]]
 
 
-class _Sets:
-    """Disjoint sets of 0..n-1 (union by smallest member)."""
-
-    def __init__(self, count: int) -> None:
-        self._parent = np.arange(count)
-
-    def root(self, member: int) -> int:
-        while self._parent[member] != member:
-            self._parent[member] = self._parent[self._parent[member]]
-            member = int(self._parent[member])
-        return member
-
-    def join(self, one: int, other: int) -> bool:
-        """Unite the sets of two members; False when they were one already."""
-        low, high = sorted((self.root(one), self.root(other)))
-        self._parent[high] = low
-        return low != high
-
-
 def find_groups(
     products: Products, prints: Prints, limits: Limits = DEFAULT_LIMITS, *, around: Collection[str] | None = None
 ) -> list[Group]:
@@ -113,7 +95,7 @@ def find_groups(
         prints: of the products' pictures, in their order.
         around: only these products are compared with the others, and only groups that hold one of them are given.
     """
-    sets = _Sets(len(products.product_ids))
+    sets = DisjointSets(len(products.product_ids))
     first_with: dict[str, int] = {}
     found: list[tuple[int, Link]] = []
     for place, sha256 in enumerate(products.sha256):
