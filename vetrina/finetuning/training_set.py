@@ -22,14 +22,15 @@ from vetrina.detection.crops import WHOLE, Box, cut
 from vetrina.embedding.preprocessing import letterbox
 from vetrina.errors import NotFound, PictureError, SettingError
 from vetrina.evaluation.evaluation import NO_LABEL
-from vetrina.evaluation.labels import DETECTED, Condition, labels_of, matching, parse_attributes, parse_condition
+from vetrina.evaluation.labels import DETECTED, Condition, labels_of, matching, parse_condition
 from vetrina.finetuning.plan import Example
 from vetrina.models import fingerprint_of
 from vetrina.pictures.collecting import Progress
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.prints import prints_of
+from vetrina.search.attributes import attributes_of, parse_attributes
 from vetrina.search.duplicates import find_groups
-from vetrina.search.window import ShopWindow, attributes_of
+from vetrina.search.window import ShopWindow
 from vetrina.store import Store, blob_path
 from vetrina.tables import TRAINING_SET, read_metadata, read_rows, write_table
 
