@@ -172,7 +172,11 @@ def test_retry_after_is_waited_for_between_attempts(
     assert 1.0 < waited[1] <= 4.0
 
 
-@pytest.mark.parametrize("later", ["86400", format_datetime(datetime.now(UTC) + timedelta(days=1)), "9" * 400])
+@pytest.mark.parametrize(
+    "later",
+    ["86400", format_datetime(datetime.now(UTC) + timedelta(days=1)), "9" * 400],
+    ids=["seconds", "a date", "more digits than a number has"],
+)
 def test_a_server_that_asks_to_wait_for_hours_is_left_for_a_later_run(
     server: FaultServer, fetcher: Fetcher, later: str
 ) -> None:
