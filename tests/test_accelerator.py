@@ -19,6 +19,12 @@ def test_a_card_shows_by_its_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(accelerator, "_CARD_SIGNS", (tmp_path / "none", tmp_path / "nvidia0"))
     assert not accelerator.card_present()
     (tmp_path / "nvidia0").touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert accelerator.card_present()
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert not accelerator.card_present()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert accelerator.card_present()
 
 

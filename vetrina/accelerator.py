@@ -17,8 +17,11 @@ _CARD_SIGNS = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
 
 
 def card_present() -> bool:
-    """Whether this machine shows a graphics card that TensorFlow may be able to use; asks no driver."""
-    return any(sign.exists() for sign in _CARD_SIGNS)
+    """Whether this machine shows a graphics card that TensorFlow may be able to use; asks no driver.
+
+    `CUDA_VISIBLE_DEVICES=-1` (or empty) hides every card from a process, as from TensorFlow itself.
+    """
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1") and any(sign.exists() for sign in _CARD_SIGNS)
 
 
 @lru_cache(maxsize=1)
