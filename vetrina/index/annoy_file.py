@@ -9,13 +9,14 @@ from __future__ import annotations
 import shutil
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import annoy
 import numpy as np
 
 from vetrina.errors import BrokenLibrary, IndexDamaged, SettingError, StoreError
 
+Metric = Literal["angular", "euclidean"]
 _CHECKS = 16
 _APART = 0.0142  # more than two unit vectors are apart whose cosine is 1 − 1e-4
 
@@ -52,7 +53,7 @@ def check_annoy() -> None:
         )
 
 
-def build_file(vectors: np.ndarray, file: Path, *, trees: int, seed: int, metric: str = "angular") -> None:
+def build_file(vectors: np.ndarray, file: Path, *, trees: int, seed: int, metric: Metric = "angular") -> None:
     """Write an Annoy file; the same bytes for the same input.
 
     Args:
@@ -107,7 +108,7 @@ class AnnoyFile:
         IndexDamaged: the file cannot be opened, holds another number of items, or fails to find its own items.
     """
 
-    def __init__(self, file: Path, vectors: np.ndarray, metric: str = "angular") -> None:
+    def __init__(self, file: Path, vectors: np.ndarray, metric: Metric = "angular") -> None:
         check_annoy()
         self.items, self.dims = vectors.shape
         self._index: Any = annoy.AnnoyIndex(self.dims, metric)

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from vetrina.index.annoy_file import AnnoyFile, build_file
+from vetrina.index.annoy_file import AnnoyFile, Metric, build_file
 from vetrina.index.kinds.interface import COSINE, EUCLIDEAN, Kind, Parameters
 
 _FILE = "index.ann"
-_METRICS = {COSINE: "angular", EUCLIDEAN: "euclidean"}
+_METRICS: dict[str, Metric] = {COSINE: "angular", EUCLIDEAN: "euclidean"}
 
 
 class AnnoyKind(Kind):
@@ -31,6 +31,11 @@ class AnnoyKind(Kind):
         """As `Kind.write`."""
         trees, seed = int(parameters["trees"]), int(parameters["seed"])
         build_file(vectors, folder / _FILE, trees=trees, seed=seed, metric=_METRICS[metric])
+
+    @property
+    def most_effort(self) -> int:
+        """As `Kind.most_effort`: every leaf of every tree."""
+        return self.items * int(self.parameters["trees"])
 
     def _search(self, vector: np.ndarray, k: int, effort: int) -> np.ndarray:
         return self._file.nearest(vector, k, effort)

@@ -6,6 +6,7 @@ reading it, comes as a wheel for every Python in use, and counts the items that 
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,9 +70,8 @@ class GraphKind(Kind):
 
 def _library() -> Any:
     try:
-        from usearch.index import Index
+        return import_module("usearch.index").Index
     except ImportError as error:
         raise SettingError(
             "The index kind graph needs USearch, which is not installed: pip install 'vetrina[graph]'"
         ) from error
-    return Index

@@ -94,6 +94,11 @@ class Kind(ABC):
         effort = self._effort(k, effort)
         return self.items if k >= self.items else self._count(vector, k, effort)
 
+    @property
+    def most_effort(self) -> int:
+        """The effort beyond which searching more finds nothing more, or no sooner than reading everything."""
+        return self.items if self.effort_name else 1
+
     def _query(self, vector: np.ndarray) -> np.ndarray:
         vector = np.asarray(vector, np.float32)
         if vector.shape != (self.dims,):

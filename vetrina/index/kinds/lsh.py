@@ -27,7 +27,7 @@ class LshKind(Kind):
     """g tables of h projections with width w; `tables` may be lowered per query, to the first so many."""
 
     name = "lsh"
-    defaults: ClassVar[Parameters] = {"tables": 32, "projections": 12, "width": 1.0, "seed": 17}
+    defaults: ClassVar[Parameters] = {"tables": 100, "projections": 12, "width": 2.0, "seed": 17}
     effort_name = "tables"
 
     def __init__(self, folder: Path, vectors: np.ndarray, metric: str, parameters: Parameters) -> None:
@@ -98,10 +98,15 @@ class LshKind(Kind):
     def _count(self, vector: np.ndarray, k: int, effort: int) -> int:
         return len(self._candidates(vector, effort))
 
+    @property
+    def most_effort(self) -> int:
+        """As `Kind.most_effort`: all tables."""
+        return len(self._mixers)
+
     def _effort(self, k: int, effort: int | None) -> int:
         tables = super()._effort(k, effort)
-        if tables > len(self._mixers):
-            raise SettingError(f"The effort is {tables}; this index has {len(self._mixers)} tables")
+        if tables > self.most_effort:
+            raise SettingError(f"The effort is {tables}; this index has {self.most_effort} tables")
         return tables
 
 
