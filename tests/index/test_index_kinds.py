@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from index_samples import unit
+from support.vectors import clustered
 
 from vetrina.errors import BrokenLibrary, IndexDamaged, SettingError, StoreError
 from vetrina.index import annoy_file
@@ -26,12 +26,6 @@ HARD: dict[str, Parameters] = {
     "graph": {"expansion": 200},
 }
 EFFORTS = {"annoy": (10, 4000), "lsh": (1, 40), "graph": (1, 200)}
-
-
-def clustered(count: int, dims: int = 16, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((20, dims))
-    return unit(centres[rng.integers(20, size=count)] + 0.6 * rng.standard_normal((count, dims)))
 
 
 def made(name: str, vectors: np.ndarray, folder: Path, metric: str = COSINE) -> Kind:
