@@ -89,8 +89,10 @@ class LshKind(Kind):
         keys = _keys(projected[None], self._offsets[:hashes], self._mixers[:tables], self._width)[0]
         lows = np.searchsorted(self._keys, keys, "left")
         highs = np.searchsorted(self._keys, keys, "right")
-        parts = [self._rows[low:high] for low, high in zip(lows, highs, strict=True)]
-        return np.unique(np.concatenate(parts)).astype(np.int64)
+        shared = np.zeros(self.items, bool)
+        for low, high in zip(lows, highs, strict=True):
+            shared[self._rows[low:high]] = True
+        return np.flatnonzero(shared)
 
     def _search(self, vector: np.ndarray, k: int, effort: int) -> np.ndarray:
         return nearest_of(self.vectors, self._candidates(vector, effort), vector, self.metric, k)
