@@ -36,7 +36,7 @@ MOST_EF = 4096
 EDGES, EF_BUILD = 16, 128
 CELLS = 1024
 TABLES = 128
-CURVES = [(h, w) for h in (8, 12, 16) for w in (1.0, 1.5, 2.0, 3.0)]
+CURVES = [*((8, w) for w in (1.0, 1.5, 2.0)), *((h, w) for h in (12, 16) for w in (1.5, 2.0, 3.0))]
 Opened = tuple[Search, int]
 
 
@@ -170,12 +170,12 @@ def step(name: str, what: str, folder: Path) -> dict[str, Any]:
     return {"memory_mb": resident("VmRSS") - before, "reached": [asdict(entry) for entry in reached]}
 
 
-def table(folder: Path, libraries: str) -> None:
+def table(folder: Path, libraries: str, names: list[str]) -> None:
     print("| index | build, CPU-s | build memory | file | memory | " + " | ".join(f"{t:.2f}" for t in TARGETS) + " |")
     print("| --- | --- | --- | --- | --- | " + " | ".join("---" for _ in TARGETS) + " |")
     one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
     environment = {**os.environ, **one, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *libraries.split(os.pathsep)])}
-    for name in CONTENDERS:
+    for name in names:
         got: dict[str, Any] = {}
         for what in ("build", "ask"):
             command = [sys.executable, __file__, "--one", name, what, str(folder)]
@@ -255,6 +255,7 @@ def main() -> None:
     parser.add_argument("--store", default="vetrina-store")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--libraries", default="", help="folders of other libraries, separated as in PYTHONPATH")
+    parser.add_argument("--only", action="append", choices=list(CONTENDERS), help="only this index; may be repeated")
     parser.add_argument("--lsh", type=Path, metavar="SVG", help="draw the LSH curves here instead")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -267,7 +268,7 @@ def main() -> None:
         if options.lsh:
             lsh(Path(folder), options.lsh)
         else:
-            table(Path(folder), options.libraries)
+            table(Path(folder), options.libraries, options.only or list(CONTENDERS))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def kinds_of_shop(deployment: Deployment, k: int) -> dict[str, Any]:
     index = deployment.window().index
     task = held_out(index.rows.vectors, k)
     with tempfile.TemporaryDirectory(prefix="vetrina-kinds-") as folder:
-        kinds = [compared.as_json() for compared in compare_kinds(task, Path(folder))]
+        kinds = [compared.as_json() for compared in compare_kinds(task, Path(folder), device=deployment.index.device)]
     return {
         "version": index.version,
         "items": len(task.vectors),

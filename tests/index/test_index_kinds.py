@@ -11,6 +11,7 @@ from support.vectors import clustered
 
 from vetrina.errors import BrokenLibrary, IndexDamaged, SettingError, StoreError
 from vetrina.index import annoy_file
+from vetrina.index.device import NumpyDevice
 from vetrina.index.kinds import COSINE, EUCLIDEAN, KINDS, Kind, build_kind, open_kind
 from vetrina.index.kinds.exact import ExactKind
 from vetrina.index.kinds.folders import DESCRIPTION
@@ -289,23 +290,40 @@ def test_an_annoy_that_gives_wrong_neighbours_is_refused_where_it_is_first_used(
     annoy_file.AnnoyFile(tmp_path / "x.ann", vectors)
 
 
-def test_exact_search_on_a_card_needs_one_and_cosine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vetrina.index.device._card", _no_card)
-    one = open_kind_exact(tmp_path / "a", COSINE)
-    with pytest.raises(SettingError, match="no GPU"):
-        one.on("gpu")
-    with pytest.raises(SettingError, match="'tpu'"):
-        one.on("tpu")
-    with pytest.raises(SettingError, match="on the processor only"):
-        open_kind_exact(tmp_path / "b", EUCLIDEAN).on("gpu")
-    assert one.on("cpu").nearest(one.vectors[3], 1).tolist() == [3]
-
-
-def _no_card() -> None:
-    raise SettingError("TensorFlow sees no GPU")
-
-
-def open_kind_exact(folder: Path, metric: str) -> ExactKind:
-    kind = made("exact", clustered(20), folder, metric)
+def exact(folder: Path, metric: str = COSINE) -> ExactKind:
+    kind = made("exact", clustered(50), folder, metric)
     assert isinstance(kind, ExactKind)
     return kind
+
+
+def test_exact_search_is_done_on_the_card_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Card(NumpyDevice):
+        name = "gpu"
+
+        def top_k(self, queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+            asked.append(len(queries))
+            return super().top_k(queries, vectors, k)
+
+    monkeypatch.setattr("vetrina.index.device._card", Card)
+    kind = exact(tmp_path / "a")
+    there = kind.nearest(kind.vectors[3], 7)
+    assert asked == []
+    assert (kind.on("gpu").nearest(kind.vectors[3], 7) == there).all()
+    assert asked == [1]
+    assert (kind.on("cpu").nearest(kind.vectors[3], 7) == there).all()
+    assert asked == [1]
+    with pytest.raises(SettingError, match="on the processor only; set the device to cpu"):
+        exact(tmp_path / "b", EUCLIDEAN).on("gpu")
+
+
+def test_without_a_card_exact_search_on_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> None:
+        raise SettingError("TensorFlow sees no GPU")
+
+    monkeypatch.setattr("vetrina.index.device._card", none)
+    with pytest.raises(SettingError, match="no GPU"):
+        exact(tmp_path / "a").on("gpu")
+    with pytest.raises(SettingError, match="'tpu'"):
+        exact(tmp_path / "b").on("tpu")

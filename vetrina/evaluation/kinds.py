@@ -13,7 +13,8 @@ import numpy as np
 
 from vetrina.errors import SettingError
 from vetrina.index.device import choose_device
-from vetrina.index.kinds import KINDS, build_kind, open_kind
+from vetrina.index.kinds import KINDS, Kind, build_kind, open_kind
+from vetrina.index.kinds.exact import ExactKind
 from vetrina.index.manifest import VECTORS
 
 TARGETS = (0.90, 0.95, 0.99)
@@ -146,8 +147,16 @@ class Compared:
         return asdict(self)
 
 
-def compare_kinds(task: Task, folder: Path, targets: Sequence[float] = TARGETS) -> list[Compared]:
-    """Build every kind with its defaults in a folder, and measure it; one that is not installed says so."""
+def compare_kinds(task: Task, folder: Path, targets: Sequence[float] = TARGETS, device: str = "cpu") -> list[Compared]:
+    """Build every kind with its defaults in a folder, and measure it; one that is not installed says so.
+
+    Args:
+        device: where exact search is done; the other kinds know the processor only.
+
+    Raises:
+        SettingError: a device that there is not.
+        StoreError: the disk refuses.
+    """
     compared = []
     for name in KINDS:
         start = time.process_time()
@@ -157,16 +166,18 @@ def compare_kinds(task: Task, folder: Path, targets: Sequence[float] = TARGETS) 
             compared.append(Compared(name, dict(KINDS[name].defaults), 0.0, 0, [], [], str(error)))
             continue
         spent = time.process_time() - start
-        compared.append(_measured(task, name, folder / name, spent, targets))
+        kind = open_kind(folder / name)
+        if isinstance(kind, ExactKind):
+            kind.on(device)
+        compared.append(_measured(task, kind, folder / name, spent, targets))
     return compared
 
 
-def _measured(task: Task, name: str, folder: Path, build_s: float, targets: Sequence[float]) -> Compared:
-    kind = open_kind(folder)
+def _measured(task: Task, kind: Kind, folder: Path, build_s: float, targets: Sequence[float]) -> Compared:
     reached = reach(task, lambda query, effort: kind.nearest(query, task.k, effort), kind.most_effort, targets)
     efforts = [entry.effort or kind.most_effort for entry in reached]
     return Compared(
-        kind=name,
+        kind=kind.name,
         parameters=dict(kind.parameters),
         build_s=build_s,
         file_bytes=sum(file.stat().st_size for file in folder.iterdir() if file.name != VECTORS),

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from vetrina.errors import SettingError
-from vetrina.index.device import choose_device
+from vetrina.index.device import Device, NumpyDevice, choose_device
 from vetrina.index.kinds.interface import COSINE, Kind, Parameters, scan
 
 
@@ -21,27 +21,27 @@ class ExactKind(Kind):
 
     def __init__(self, folder: Path, vectors: np.ndarray, metric: str, parameters: Parameters) -> None:
         super().__init__(folder, vectors, metric, parameters)
-        self._device = "cpu"
+        self._device: Device = NumpyDevice()
 
     @classmethod
     def write(cls, vectors: np.ndarray, folder: Path, metric: str, parameters: Parameters) -> None:
         """As `Kind.write`."""
 
-    def on(self, device: str) -> ExactKind:
-        """The same, searching on "cpu" or "gpu".
+    def on(self, setting: str) -> ExactKind:
+        """The same, searching on the device of a setting (see `choose_device`; auto looks at the work of one query).
 
         Raises:
-            SettingError: another device, no card, or a card for Euclidean distances.
+            SettingError: another setting, no card, or a card for Euclidean distances.
         """
-        if device == "gpu" and self.metric != COSINE:
-            raise SettingError("Euclidean distances are computed on the processor only; use the device cpu")
-        choose_device(device, 0.0)
+        device = choose_device(setting, 2.0 * self.vectors.size)
+        if device.name == "gpu" and self.metric != COSINE:
+            raise SettingError("Euclidean distances are computed on the processor only; set the device to cpu")
         self._device = device
         return self
 
     def _search(self, vector: np.ndarray, k: int, effort: int) -> np.ndarray:
-        if self._device == "gpu":
-            return choose_device("gpu", 0.0).top_k(vector[None], self.vectors, k)[0][0]
+        if self._device.name == "gpu":
+            return self._device.top_k(vector[None], self.vectors, k)[0][0]
         return scan(self.vectors, vector, self.metric, k)
 
     def _count(self, vector: np.ndarray, k: int, effort: int) -> int:

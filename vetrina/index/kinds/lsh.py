@@ -2,8 +2,9 @@
 
 A table gives each vector a bucket: h whole numbers floor((a · x + b) / w), with a from the normal distribution (stable
 for Euclidean distance) and b even in [0, w). Near vectors share a bucket more often than far ones; g tables give near
-ones g chances. The items in the query's g buckets are compared with it exactly. Among unit vectors Euclidean distance
-and cosine put the same items first, so one scheme serves both.
+ones g chances. The items in the query's g buckets are compared with it exactly. The width w is a distance: it must suit
+how far apart neighbours are. Among unit vectors Euclidean distance and cosine put the same items first, so one scheme
+serves both.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ _DIRECTIONS, _OFFSETS, _MIXERS, _KEYS, _ROWS = (
     f"{name}.npy" for name in ("directions", "offsets", "mixers", "keys", "rows")
 )
 _TABLE_BITS = 8  # of a 64-bit key say the table; the others are a hash of the bucket's whole numbers
-_BLOCK = 1 << 14
+_BLOCK = 1 << 11
 
 
 class LshKind(Kind):
     """g tables of h projections with width w; `tables` may be lowered per query, to the first so many."""
 
     name = "lsh"
-    defaults: ClassVar[Parameters] = {"tables": 100, "projections": 12, "width": 2.0, "seed": 17}
+    defaults: ClassVar[Parameters] = {"tables": 128, "projections": 12, "width": 2.0, "seed": 17}
     effort_name = "tables"
 
     def __init__(self, folder: Path, vectors: np.ndarray, metric: str, parameters: Parameters) -> None:
