@@ -5,7 +5,7 @@
 
 --store: a store with the sample shop in it (vetrina demo). --libraries: where the libraries lie that Vetrina does not
 need: pip install --target FOLDER --no-deps usearch numkong faiss-cpu packaging hnswlib scikit-learn scipy joblib
-threadpoolctl cloudpickle (hnswlib is compiled).
+threadpoolctl cloudpickle narwhals (hnswlib is compiled).
 
 The vectors are made around real ones (see made_vectors.py); queries are made likewise and are not in the index. Each
 index is built and asked in processes of their own with one thread. Times are processor time.

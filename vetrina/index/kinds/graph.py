@@ -1,7 +1,7 @@
 """A graph index by USearch, which is an optional extra.
 
-Of the libraries with a navigable small-world graph (Malkov, Yashunin 2018) it is the one that maps its file instead of
-reading it, comes as a wheel for every Python in use, and counts the items that a search compares.
+A navigable small-world graph (Malkov, Yashunin 2018). Of the kept libraries that have one and come as wheels, faiss is
+the other; USearch counts what each single search compares, and brings no OpenMP to stand beside TensorFlow's threads.
 """
 
 from __future__ import annotations
