@@ -90,3 +90,9 @@ def test_too_little_to_compare_is_said() -> None:
         held_out(clustered(1), 10)
     with pytest.raises(SettingError, match="neighbours is 0"):
         held_out(clustered(5), 0)
+
+
+def test_identical_vectors_are_all_as_good_as_the_nearest(tmp_path: Path) -> None:
+    task = held_out(np.repeat(clustered(1), 60, axis=0), 5)
+    found = compare_kinds(task, tmp_path, (0.99,))
+    assert [entry.reached[0].recall for entry in found if not entry.note] == [1.0] * sum(not e.note for e in found)

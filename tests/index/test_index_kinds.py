@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from importlib.util import find_spec
@@ -254,6 +255,43 @@ def test_a_description_that_is_not_what_it_was_is_refused(tmp_path: Path) -> Non
         file.write_text(json.dumps(changed))
         with pytest.raises(IndexDamaged, match=words):
             open_kind(tmp_path / "i")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"kind": "tree"}, "of the kind 'tree', metric 'cosine', unknown here"),
+        ({"metric": "dot"}, "metric 'dot', unknown here"),
+        ({"files": {"../vectors.npy": {"sha256": "", "bytes": 0}}}, "names a file outside its folder"),
+        ({"items": 19}, r"have shape \(20, 16\), which kind.json contradicts"),
+    ],
+)
+def test_a_folder_made_elsewhere_is_refused_where_it_is_not_understood(
+    tmp_path: Path, changed: dict[str, object], words: str
+) -> None:
+    build_kind("exact", clustered(20), tmp_path / "i")
+    file = tmp_path / "i" / DESCRIPTION
+    described = {**json.loads(file.read_text()), **changed}
+    del described["version"]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+    file.write_text(json.dumps({**described, "version": digest}))
+    with pytest.raises(IndexDamaged, match=words):
+        open_kind(tmp_path / "i")
+
+
+@pytest.mark.parametrize("name", [entry for entry in APPROXIMATE if entry.values != ("lsh",)])
+def test_whole_files_of_other_vectors_are_refused(tmp_path: Path, name: str) -> None:
+    for folder, count in (("a", 300), ("b", 200)):
+        build_kind(name, clustered(count), tmp_path / folder, HARD[name])
+    vectors = np.load(tmp_path / "a" / "vectors.npy")
+    with pytest.raises(IndexDamaged, match=r"200 items where 300|not of 300 vectors of 16 numbers"):
+        KINDS[name](tmp_path / "b", vectors, COSINE, HARD[name])
+
+
+def test_lsh_tables_of_other_vectors_are_refused(tmp_path: Path) -> None:
+    kind = made("lsh", clustered(200), tmp_path / "b")
+    with pytest.raises(IndexDamaged, match=r"keys.npy has shape \(8000,\) where \(12000,\) is expected"):
+        KINDS["lsh"](tmp_path / "b", clustered(300), COSINE, kind.parameters)
 
 
 def test_without_usearch_the_graph_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
