@@ -32,7 +32,9 @@ def test_the_table_has_for_every_product_what_an_exact_search_gives(
 ) -> None:
     monkeypatch.setattr(module, "_COLUMNS", 17)
     monkeypatch.setattr(module, "_CELLS", 600)
-    monkeypatch.setattr(table_module, "_TABLE_ROWS", 40)
+    monkeypatch.setattr(module, "OWN", 12)
+    monkeypatch.setattr(module, "OTHERS", 30)
+    monkeypatch.setattr(table_module, "_TABLE_PRODUCTS", 9)
     index = opened(items, tmp_path, PENALISED)
     tables = list(similar_products(index, 7, same_class=False, min_score=None))
     assert len(tables) > 5 and all(part.schema == SIMILAR_SCHEMA for part in tables)

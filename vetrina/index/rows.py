@@ -177,7 +177,11 @@ class Rows:
 
     def product_ids(self, products: np.ndarray) -> list[str]:
         """The ids of some products by their positions."""
-        return [str(product_id) for product_id in self._ids.take(pa.array(products)).to_pylist()]
+        return [str(product_id) for product_id in self.ids_of(products).to_pylist()]
+
+    def ids_of(self, products: np.ndarray) -> pa.ChunkedArray:
+        """The same as a column of text."""
+        return self._ids.take(pa.array(products))
 
     def find(self, product_id: str) -> int | None:
         """The position of a product, `None` when it is not here."""
