@@ -75,7 +75,7 @@ def leanest(paths: list[str]) -> np.ndarray:
     """The same with the least that pyarrow can be asked to do."""
     tables = []
     for path in paths:
-        with open(path, "rb") as handle:
+        with Path(path).open("rb") as handle:
             tables.append(pq.ParquetFile(handle).read(columns=["vector"], use_threads=False))
     return one_matrix(tables)
 
