@@ -120,7 +120,7 @@ def similar_products(
     loss = penalty_matrix(penalties or Penalties(settings["crop_penalty"], settings["crop_crop_penalty"]))
     floor = -np.inf if min_score is None else min_score
     work = _Ranking(index.rows, k, same_class, floor, loss, pictures)
-    return work.tables(part or range(index.rows.products), device or NumpyDevice())
+    return work.tables(range(index.rows.products) if part is None else part, device or NumpyDevice())
 
 
 class _Ranking:
