@@ -244,7 +244,7 @@ def _best_of_products(rows: Rows, product: int, items: np.ndarray, scores: np.nd
     owners = rows.product_of[items]
     others = owners != product
     owners, scores = owners[others], scores[others]
-    if (owners[1:] <= owners[:-1]).any():  # else each is there once, in order: most shops have one item a product
+    if (owners[1:] <= owners[:-1]).any():  # else each is there once, in order
         order = np.lexsort((-scores, owners))
         owners, scores = owners[order], scores[order]
         first = np.r_[True, owners[1:] != owners[:-1]]
