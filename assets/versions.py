@@ -28,5 +28,5 @@ def code_versions(detector: DetectorResource, extractor: ExtractorResource, inde
         "similarity_index": built,
         "training_set": _TRAINING_SET,
         "tuned_extractor": _TUNING,
-        "similar_products": fingerprint_of({"index": built, "k": index.neighbours, "same_class": index.same_class}),
+        "similar_products": fingerprint_of({"index": built, "table": asdict(index.table())}),
     }

@@ -124,7 +124,7 @@ def measure(deployment: Deployment, settings: Settings, catalogued: float) -> di
     found["search window opened"] = seconds(lambda: deployment.window())
 
     now = publish_index(store, embeddings, index.settings(), models).published
-    publish_table(store, now, index.neighbours, same_class=index.same_class)
+    publish_table(store, now, index.table())
     with dg.instance_for_test() as instance:
         keys = [batch.key for batch in list_batches(store)]
         instance.add_dynamic_partitions(str(catalog_batch.name), keys)

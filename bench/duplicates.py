@@ -22,8 +22,9 @@ from PIL import Image
 from orchestration.deployment import Deployment
 from vetrina.index.projection import to_index_space
 from vetrina.pictures.decoding import decode_picture
+from vetrina.pictures.likeness import DEFAULT_LIMITS
 from vetrina.pictures.prints import GRID, Prints, cell_differences, differing_bits, print_of, prints_of
-from vetrina.search.duplicates import DEFAULT_LIMITS, find_groups
+from vetrina.search.duplicates import find_groups
 from vetrina.search.engine import Products
 from vetrina.settings import Settings
 

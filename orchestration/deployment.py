@@ -107,8 +107,7 @@ class Deployment:
             index_sources(self.store, fingerprints["embeddings"]),
             fingerprints,
             self.index.settings(),
-            self.index.neighbours,
-            self.index.same_class,
+            self.index.table(),
         )
 
     def coverage(self, most_problems: int = 20) -> CoverageReader:

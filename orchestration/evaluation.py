@@ -24,9 +24,10 @@ from vetrina.evaluation.labels import (
     matching,
     parse_condition,
 )
+from vetrina.pictures.likeness import DEFAULT_LIMITS, show_the_same
 from vetrina.pictures.prints import prints_of
 from vetrina.search.attributes import attributes_of, parse_attributes
-from vetrina.search.duplicates import DEFAULT_LIMITS, duplicates_of, find_conflicts, find_groups, show_the_same
+from vetrina.search.duplicates import duplicates_of, find_conflicts, find_groups
 from vetrina.search.engine import Products
 from vetrina.store import Store
 

@@ -16,9 +16,8 @@ from vetrina.index.versions import rollback, verify
 
 def roll_back(deployment: Deployment, to: str | None) -> dict[str, Any]:
     """Serve an earlier index version, and its table of similar products, again. Raises NotFound, IndexDamaged."""
-    settings = deployment.settings
     published = rollback(deployment.store, to)
-    table = restore_table(deployment.store, published, settings.neighbours, same_class=settings.same_class)
+    table = restore_table(deployment.store, published, deployment.index.table())
     manifest = verify(deployment.store, published)
     in_use = deployment.extractor.identity().fingerprint
     other = manifest.fingerprints.get("extractor") != in_use
@@ -29,9 +28,8 @@ def collect_garbage(
     deployment: Deployment, *, keep_versions: int, older_than_days: float, dry_run: bool, models: bool = False
 ) -> dict[str, Any]:
     """Delete what the shop under these settings does not need; fine-tuned models if asked to. Raises SettingError."""
-    settings = deployment.settings
     fingerprints = model_fingerprints(deployment.detector, deployment.extractor)
-    now = Fingerprints(**fingerprints, neighbours=settings.neighbours, same_class=settings.same_class)
+    now = Fingerprints(**fingerprints, table=deployment.index.table())
     grace = timedelta(days=older_than_days)
     swept = sweep(deployment.store, now, keep_versions=keep_versions, grace=grace, models=models, dry_run=dry_run)
     return swept.as_json()

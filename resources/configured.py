@@ -43,6 +43,7 @@ def index_of(settings: Settings) -> IndexResource:
         serve_with=settings.serve_with,
         neighbours=settings.neighbours,
         same_class=settings.same_class,
+        hide_duplicates=settings.hide_duplicates,
         device=settings.index_device,
     )
 

@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from vetrina.index.settings import IndexSettings
+from vetrina.index.settings import IndexSettings, TableSettings
 
 
 class IndexResource(dg.ConfigurableResource):
@@ -17,6 +17,7 @@ class IndexResource(dg.ConfigurableResource):
     neighbours: int = Field(description="Similar products for each product (VETRINA_NEIGHBOURS).")
     device: str = Field(description="cpu, gpu or auto (VETRINA_INDEX_DEVICE).")
     same_class: bool = Field(description="Products of the same class come first (VETRINA_SAME_CLASS).")
+    hide_duplicates: bool = Field(description="None shows a picture again (VETRINA_HIDE_DUPLICATES).")
 
     def settings(self) -> IndexSettings:
         """As the index knows them. Raises SettingError."""
@@ -27,3 +28,7 @@ class IndexResource(dg.ConfigurableResource):
             recall_target=self.recall_target,
             serve_with=self.serve_with,
         )
+
+    def table(self) -> TableSettings:
+        """Those of the table. Raises SettingError."""
+        return TableSettings(self.neighbours, self.same_class, self.hide_duplicates)

@@ -33,8 +33,7 @@ def fingerprints(shop: Shop) -> Fingerprints:
         labels=deployment.detector.labels_fingerprint(),
         extractor=deployment.extractor.open(deployment.store).fingerprint,
         embeddings=deployment.extractor.embeddings_fingerprint(deployment.detector),
-        neighbours=deployment.settings.neighbours,
-        same_class=deployment.settings.same_class,
+        table=deployment.index.table(),
     )
 
 

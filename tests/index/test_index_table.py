@@ -32,7 +32,9 @@ def test_the_table_has_for_every_product_what_an_exact_search_gives(
 ) -> None:
     monkeypatch.setattr(module, "_COLUMNS", 17)
     monkeypatch.setattr(module, "_CELLS", 600)
-    monkeypatch.setattr(table_module, "_TABLE_ROWS", 40)
+    monkeypatch.setattr(module, "OWN", 12)
+    monkeypatch.setattr(module, "OTHERS", 30)
+    monkeypatch.setattr(table_module, "_TABLE_PRODUCTS", 9)
     index = opened(items, tmp_path, PENALISED)
     tables = list(similar_products(index, 7, same_class=False, min_score=None))
     assert len(tables) > 5 and all(part.schema == SIMILAR_SCHEMA for part in tables)
@@ -154,3 +156,31 @@ def test_products_of_many_items_are_scored_in_one_piece(tmp_path: Path, monkeypa
         query = engine.product_query(str(line["product_id"]))
         (best,) = engine.search(query, 1, exclude={str(line["product_id"])}).neighbours
         assert (line["similar_id"], line["similar_crop_id"]) == (best.product_id, best.item.crop_id)
+
+
+@pytest.mark.parametrize("k", [2, 40])
+def test_thresholds_from_a_sample_lose_nothing_even_where_thousands_are_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, k: int
+) -> None:
+    same = unit(np.arange(1.0, 7.0))
+    alike = [(f"same{n:03d}", f"c{n}", "whole", None, None, same) for n in range(300)]
+    rows = opened([*shop(900, 6, seed=8), *alike], tmp_path)
+    split: list[bool] = []
+    real = module._reaching
+    monkeypatch.setattr(module, "_reaching", lambda *given: (split.append((found := real(*given)) is None), found)[1])
+    for name, value in {"OWN": 200, "OTHERS": 256, "_KEPT": 20_000}.items():
+        monkeypatch.setattr(module, name, value)
+    got = pa.concat_tables(similar_products(rows, k, same_class=False, min_score=None))
+    assert any(split) and not all(split)
+    monkeypatch.setattr(module, "_by_thresholds", lambda rows, loss, k, part: module._by_lines(rows, loss, part))
+    assert got.equals(pa.concat_tables(similar_products(rows, k, same_class=False, min_score=None)))
+
+
+def test_a_part_of_the_table_is_those_lines_of_the_whole(items: list[Item], tmp_path: Path) -> None:
+    index = opened(items, tmp_path)
+    whole = lines(similar_products(index, 3, same_class=True, min_score=None))
+    for part in (range(0, 40), range(40, index.rows.products), range(7, 7)):
+        names = {index.rows.product_id(product) for product in part}
+        got = list(similar_products(index, 3, same_class=True, min_score=None, part=part))
+        found = lines(got) if got else []
+        assert found == [line for line in whole if line["product_id"] in names]

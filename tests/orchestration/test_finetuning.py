@@ -38,6 +38,7 @@ from vetrina.finetuning.training_set import (
 )
 from vetrina.garbage.needed import Fingerprints
 from vetrina.garbage.sweep import sweep
+from vetrina.index.settings import TableSettings
 from vetrina.models import models_folder, sha256_hex
 from vetrina.store import Store
 from vetrina.tables import SPLIT as SPLIT_TABLE
@@ -192,7 +193,7 @@ def test_garbage_collection_deletes_models_only_when_told_to_and_unfinished_ones
     store = Store(tmp_path / "store")
     model = publish_tiny(store, tmp_path)
     store.write("models/0011223344556677/extractor.tflite", b"killed before its description was written")
-    nothing = Fingerprints("d", "l", "x", "e", neighbours=10, same_class=False)
+    nothing = Fingerprints("d", "l", "x", "e", table=TableSettings())
     later = datetime.now(UTC) + timedelta(days=3)
     options = {"keep_versions": 1, "grace": timedelta(days=1), "clock": later}
     assert sweep(store, nothing, **options).models

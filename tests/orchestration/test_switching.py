@@ -26,6 +26,7 @@ from vetrina.errors import ModelError, NotFound, RecallTooLow
 from vetrina.garbage.needed import Fingerprints
 from vetrina.garbage.sweep import sweep
 from vetrina.index import tuning
+from vetrina.index.settings import TableSettings
 from vetrina.index.versions import history, verify
 from vetrina.settings import Settings
 from vetrina.tables import read_metadata
@@ -218,7 +219,7 @@ def test_garbage_collection_leaves_a_prepared_switch_alone_for_a_month(stocked: 
     switch(stocked)
     deployment = stocked.deployment
     models = asdict(deployment.wanted())["fingerprints"]
-    now = Fingerprints(**models, neighbours=10, same_class=False)
+    now = Fingerprints(**models, table=TableSettings())
     made = deployment.with_extractor(HANDLE).extractor.embeddings_fingerprint(deployment.detector)
     paths = [embeddings_path(batch, made) for batch in list_batches(deployment.store)]
 

@@ -8,6 +8,7 @@ from support.shops import Shop, rows_of
 
 from vetrina.errors import StoreError
 from vetrina.index.publishing import TABLE, publish_table
+from vetrina.index.settings import TableSettings
 from vetrina.index.versions import Published, current
 from vetrina.quality.published import judge_pictures, judge_recall, judge_table
 from vetrina.store import blob_path
@@ -47,7 +48,7 @@ def test_pictures_that_are_gone_from_the_store_are_named(shop: Shop, published: 
 
 def test_the_table_of_the_index_is_at_one_with_it(shop: Shop, published: Published) -> None:
     store = shop.deployment.store
-    report = publish_table(store, published, 10, same_class=False)
+    report = publish_table(store, published, TableSettings(hide_duplicates=False))
     both = judge_table(store, published, f"{report.folder}/{TABLE}", 10)
     assert [verdict.passed for verdict in both] == [True, True]
     assert both[1].facts["expected"] == len(PRODUCTS) - 1
@@ -55,7 +56,7 @@ def test_the_table_of_the_index_is_at_one_with_it(shop: Shop, published: Publish
 
 def test_strangers_absent_products_and_short_lists_in_the_table_are_named(shop: Shop, published: Published) -> None:
     store = shop.deployment.store
-    report = publish_table(store, published, 10, same_class=False)
+    report = publish_table(store, published, TableSettings(hide_duplicates=False))
     path = f"{report.folder}/{TABLE}"
     with store.open(path) as handle:
         rows = pq.read_table(handle).to_pylist()
@@ -69,7 +70,7 @@ def test_strangers_absent_products_and_short_lists_in_the_table_are_named(shop: 
     assert not table.passed
     assert "box" in table.message and "stranger" in table.message
     assert not filled.passed
-    assert filled.facts["short"] == 1 and "bootie" in filled.message
+    assert filled.facts["short"] == 2 and "bootie" in filled.message
 
 
 def test_a_table_that_is_gone_fails_both(shop: Shop, published: Published) -> None:

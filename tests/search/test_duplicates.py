@@ -17,6 +17,7 @@ from support.shops import Shop, rows_of
 from orchestration import printing
 from orchestration.evaluation import duplicates_in_shop
 from vetrina.pictures.decoding import decode_picture
+from vetrina.pictures.likeness import DEFAULT_LIMITS, show_the_same
 from vetrina.pictures.prints import Prints, cell_differences, differing_bits, print_of, prints_of
 from vetrina.search import duplicates
 from vetrina.search.duplicates import (
@@ -25,7 +26,6 @@ from vetrina.search.duplicates import (
     duplicates_of,
     find_conflicts,
     find_groups,
-    show_the_same,
 )
 from vetrina.search.engine import Products
 from vetrina.store import Store, blob_path
@@ -69,7 +69,7 @@ WAYS = [(1, "JPEG", 90), (1, "JPEG", 60), (1, "WEBP", 80), (0.5, "PNG", 0), (2, 
 def test_the_print_of_a_picture_hardly_changes_when_it_is_encoded_again_or_resized(
     product_pictures: dict[str, bytes], scale: float, form: str, quality: int
 ) -> None:
-    limits = duplicates.DEFAULT_LIMITS
+    limits = DEFAULT_LIMITS
     for name, picture in product_pictures.items():
         one, other = (
             print_of(decode_picture(picture).pixels),

@@ -16,8 +16,8 @@ import numpy as np
 from vetrina.disjoint import DisjointSets
 from vetrina.errors import ModelError
 from vetrina.finetuning.plan import PARTS, TEST, TRAIN, VALIDATION, Plan
+from vetrina.pictures.likeness import DEFAULT_LIMITS, show_the_same
 from vetrina.pictures.prints import Prints, differing_bits
-from vetrina.search.duplicates import DEFAULT_LIMITS, show_the_same
 
 _BLOCK = 1024  # of prints that are compared with all at once
 

@@ -23,8 +23,10 @@ from vetrina.embedding.trials import Trial
 from vetrina.embedding.vectors import embeddings_path
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.manifest import MANIFEST, Manifest
-from vetrina.index.publishing import CURRENT_TABLE, table_folder
+from vetrina.index.publishing import CURRENT_TABLE
+from vetrina.index.settings import TableSettings
 from vetrina.index.versions import Published, current, history, rollback_target, version_folder
+from vetrina.index.wanted import table_folder
 from vetrina.store import Store
 from vetrina.tables import CATALOG, IMAGES, LABELS, read_rows, read_tables
 
@@ -37,15 +39,14 @@ class Fingerprints:
 
     Attributes:
         detector, labels, extractor, embeddings: fingerprints, as an index manifest names them.
-        neighbours, same_class: of the table of similar products.
+        table: settings of the table of similar products.
     """
 
     detector: str
     labels: str
     extractor: str
     embeddings: str
-    neighbours: int
-    same_class: bool
+    table: TableSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,7 @@ def needed_versions(store: Store, keep: int, newer_than: datetime) -> frozenset[
 
 def needed_tables(store: Store, versions: Collection[str], now: Fingerprints) -> frozenset[str]:
     """The folders of similar products that stay: those of the versions that do, and the one that is named current."""
-    kept = {table_folder(version, now.neighbours, now.same_class) for version in versions}
+    kept = {table_folder(version, now.table) for version in versions}
     with contextlib.suppress(FileNotFoundError, StoreError, KeyError, TypeError):
         kept.add(str(store.read_json(CURRENT_TABLE)["folder"]))
     return frozenset(kept)

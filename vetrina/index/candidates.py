@@ -1,13 +1,15 @@
 """Candidates for the table of similar products: for each product the others that may be among its nearest.
 
 Scores here are float32 and right up to ROUNDING; what is chosen from the candidates is scored again, exactly. The
-processor scores all pairs of products in matrix products of bounded size; a card lists the nearest items.
+processor multiplies tiles of items that stay in its caches and keeps only the scores that reach a threshold, which a
+sample of the products gives for each; a card lists the nearest items.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from math import isqrt
 from typing import Protocol
 
 import numpy as np
@@ -19,6 +21,10 @@ from vetrina.index.scoring import ROUNDING
 _CELLS = 1 << 23  # float32 scores held at once: 32 MB
 _COLUMNS = 8192
 _CHUNK = 64
+OWN, OTHERS = 1024, 4096
+"""Rows of a tile, 16 MB of scores. Smaller ones keep BLAS threads waiting, larger ones leave the caches."""
+_KEPT = 1 << 22  # scores that may reach the thresholds of a block of products: 64 MB with their places
+_SAMPLE = 5  # one kept score costs about as much as this many products of 150 numbers
 
 
 class Candidates(Protocol):
@@ -34,14 +40,20 @@ class Candidates(Protocol):
         """Of all but the members (ascending)."""
 
 
-def candidates(rows: Rows, loss: np.ndarray, k: int, device: Device) -> Iterator[tuple[int, Candidates]]:
-    """Every product, in order, with its candidates.
+def candidates(
+    rows: Rows, loss: np.ndarray, k: int, device: Device, part: range, by_class: bool
+) -> Iterator[tuple[int, Candidates]]:
+    """Some products, in order, with their candidates.
 
     Args:
         loss: float64 [own kind, other's kind], what a pair of items loses.
         k: how many others are wanted of each.
+        part: which products, by their positions.
+        by_class: `best_of` and `best_but` will be asked for, so a list of the nearest is seldom enough.
     """
-    return _by_lines(rows, loss) if isinstance(device, NumpyDevice) else _by_lists(rows, loss, k, device)
+    if not isinstance(device, NumpyDevice):
+        return _by_lists(rows, loss, k, device, part)
+    return _by_lines(rows, loss, part) if by_class else _by_thresholds(rows, loss, k, part)
 
 
 class _Line:
@@ -111,10 +123,7 @@ def _survivors(scores: np.ndarray, k: int) -> np.ndarray:
     """Positions of what may be among the k best finite scores: int64."""
     threshold = -np.inf
     if len(scores) > k:
-        # The k-th best of the maxima of chunks is at most the k-th best of all, and much cheaper to find.
-        whole = len(scores) // _CHUNK * _CHUNK
-        tops = scores[:whole].reshape(-1, _CHUNK).max(axis=1) if whole >= 4 * k * _CHUNK else scores
-        threshold = np.partition(tops, len(tops) - k)[len(tops) - k] - 2 * ROUNDING
+        threshold = float(_reached_by(scores[None, :], k)[0]) - 2 * ROUNDING
     found = np.flatnonzero((scores >= threshold) & (scores > -np.inf))
     if len(found) > k:
         values = scores[found]
@@ -122,9 +131,20 @@ def _survivors(scores: np.ndarray, k: int) -> np.ndarray:
     return found
 
 
-def _by_lines(rows: Rows, loss: np.ndarray) -> Iterator[tuple[int, Candidates]]:
-    """Every product with the scores of all others, by the processor."""
-    edges = _edges(rows.starts, max(1, _CELLS // _COLUMNS))
+def _reached_by(lines: np.ndarray, k: int) -> np.ndarray:
+    """What at least k scores of each line reach: float32 [q] of [q, n], n ≥ k. Not much below the k-th best."""
+    # The k-th best of the maxima of chunks is at most the k-th best of all, and much cheaper to find.
+    chunk = min(_CHUNK, lines.shape[1] // (4 * k))
+    if chunk > 1:
+        whole = lines.shape[1] // chunk * chunk
+        lines = lines[:, :whole].reshape(len(lines), -1, chunk).max(axis=2)
+    kth: np.ndarray = np.partition(lines, lines.shape[1] - k, axis=1)[:, lines.shape[1] - k]
+    return kth
+
+
+def _by_lines(rows: Rows, loss: np.ndarray, part: range) -> Iterator[tuple[int, Candidates]]:
+    """Products with the scores of all others, by the processor."""
+    edges = _edges(rows.starts, max(1, _CELLS // _COLUMNS), part)
     limit = max(1, _CELLS // max(1, rows.products))
     for low, high in zip(*_bounded(edges, limit), strict=True):
         for offset, line in enumerate(_scores(rows, loss, int(low), int(high))):
@@ -132,37 +152,104 @@ def _by_lines(rows: Rows, loss: np.ndarray) -> Iterator[tuple[int, Candidates]]:
             yield int(low) + offset, _Line(line)
 
 
-def _by_lists(rows: Rows, loss: np.ndarray, k: int, device: Device) -> Iterator[tuple[int, Candidates]]:
-    """Every product with the products of the items nearest to its own, by a device."""
-    if not rows.products:
+def _by_thresholds(rows: Rows, loss: np.ndarray, k: int, part: range) -> Iterator[tuple[int, Candidates]]:
+    """Products with those others whose scores reach a threshold that k others reach, by the processor."""
+    step = max(1, isqrt(rows.products // (_SAMPLE * k)))
+    sample = _with_kinds(rows, rows.starts[:-1:step], np.eye(len(loss)))
+    waiting = list(pairwise(_edges(rows.starts, OWN, part)))[::-1]
+    while waiting:
+        low, high = (int(edge) for edge in waiting.pop())
+        own = rows.starts[low : high + 1]
+        thresholds = np.full(high - low, -np.inf, np.float32)
+        if len(sample) > k:
+            # One more than k, since the product itself may be in the sample; first items score no more than products.
+            scores = _with_kinds(rows, own[:-1], -loss) @ sample.T
+            thresholds = _reached_by(scores, k + 1) - np.float32(5 * ROUNDING)
+        kept = _reaching(rows, loss, low, high, thresholds)
+        if kept is None:
+            middle = (low + high) // 2
+            waiting += [(middle, high), (low, middle)]
+            continue
+        bounds, items, scores = kept
+        for product in range(low, high):
+            mine = slice(*bounds[own[[product - low, product - low + 1]] - own[0]])
+            found = _best_of_products(rows, product, items[mine], scores[mine])
+            yield product, _List(*found, float(thresholds[product - low]), _line(rows, loss, product))
+
+
+def _reaching(
+    rows: Rows, loss: np.ndarray, low: int, high: int, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """The items that score a product's threshold with it, for products low to high − 1.
+
+    Returns:
+        int64 [m + 1] bounds of the m own rows in what follows: items (int64, ascending for each own row) and float32
+        scores. None when there are too many for several products.
+    """
+    counts = np.diff(rows.starts[low : high + 1])
+    left = _with_kinds(rows, slice(int(rows.starts[low]), int(rows.starts[high])), -loss)
+    least = np.repeat(thresholds, counts)[:, None]
+    tile, reached = (np.empty(len(left) * OTHERS, kind) for kind in (np.float32, bool))
+    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    total = 0
+    for start in range(0, len(rows), OTHERS):
+        right = _with_kinds(rows, slice(start, start + OTHERS), np.eye(len(loss)))
+        shape = len(left), len(right)
+        scores, hits = (block[: shape[0] * shape[1]].reshape(shape) for block in (tile, reached))
+        np.matmul(left, right.T, out=scores)
+        np.greater_equal(scores, least, out=hits)
+        places = np.flatnonzero(hits)
+        own, item = np.divmod(places, len(right))
+        found.append((own, item + start, scores.ravel()[places]))
+        total += len(places)
+        if total > _KEPT and high - low > 1:
+            return None
+    own, items, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    # Counted in 16 bits where they fit: NumPy sorts those by radix.
+    order = np.argsort(own.astype(np.uint16) if len(left) <= 1 << 16 else own, kind="stable")
+    return np.searchsorted(own[order], np.arange(len(left) + 1)), items[order], scores[order]
+
+
+def _line(rows: Rows, loss: np.ndarray, product: int) -> Callable[[], np.ndarray]:
+    """Gives the scores of all products for one."""
+
+    def line() -> np.ndarray:
+        (found,) = _scores(rows, loss, product, product + 1)
+        found[product] = -np.inf
+        return found
+
+    return line
+
+
+def _by_lists(rows: Rows, loss: np.ndarray, k: int, device: Device, part: range) -> Iterator[tuple[int, Candidates]]:
+    """Products with the products of the items nearest to their own, by a device."""
+    if not part:
         return
     most = int(np.diff(rows.starts).max())
     # As deep as k others reach at most: all items of theirs, and the product's own, may come first.
     depth = min((k + 1) * most + 1, len(rows))
     everything = _with_kinds(rows, slice(0, len(rows)), np.eye(len(loss)))
-    edges = _edges(rows.starts, max(1, _CELLS // depth))
-    for low, high in pairwise(edges):
+    for low, high in pairwise(_edges(rows.starts, max(1, _CELLS // depth), part)):
         own = slice(int(rows.starts[low]), int(rows.starts[high]))
         items, scores = device.top_k(_with_kinds(rows, own, -loss), everything, depth)
         for product in range(int(low), int(high)):
-            part = slice(int(rows.starts[product]) - own.start, int(rows.starts[product + 1]) - own.start)
-            bound = float(scores[part, -1].max()) if depth < len(rows) else -np.inf
-
-            def line(product: int = product) -> np.ndarray:
-                (found,) = _scores(rows, loss, product, product + 1)
-                found[product] = -np.inf
-                return found
-
-            yield product, _List(*_best_of_products(rows, product, items[part], scores[part]), bound, line)
+            mine = slice(int(rows.starts[product]) - own.start, int(rows.starts[product + 1]) - own.start)
+            bound = float(scores[mine, -1].max()) if depth < len(rows) else -np.inf
+            found = _best_of_products(rows, product, items[mine].ravel(), scores[mine].ravel())
+            yield product, _List(*found, bound, _line(rows, loss, product))
 
 
 def _best_of_products(rows: Rows, product: int, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The products of some items but one, ascending, and their best scores."""
-    owners, flat = rows.product_of[items.ravel()], scores.ravel()
-    order = np.lexsort((-flat, owners))
-    owners, flat = owners[order], flat[order]
-    first = np.r_[True, owners[1:] != owners[:-1]] & (owners != product)
-    return owners[first], flat[first]
+    owners = rows.product_of[items]
+    others = owners != product
+    owners, scores = owners[others], scores[others]
+    if (owners[1:] <= owners[:-1]).any():  # else each is there once, in order
+        order = np.lexsort((-scores, owners))
+        owners, scores = owners[order], scores[order]
+        first = np.r_[True, owners[1:] != owners[:-1]]
+        owners, scores = owners[first], scores[first]
+    return owners, scores
 
 
 def _scores(rows: Rows, loss: np.ndarray, low: int, high: int) -> np.ndarray:
@@ -172,7 +259,7 @@ def _scores(rows: Rows, loss: np.ndarray, low: int, high: int) -> np.ndarray:
     left = _with_kinds(rows, own, -loss)
     groups = starts[low : high + 1] - starts[low]
     scores = np.empty((high - low, rows.products), np.float32)
-    for start, end in pairwise(_edges(starts, _COLUMNS)):
+    for start, end in pairwise(_edges(starts, _COLUMNS, range(rows.products))):
         other = slice(int(starts[start]), int(starts[end]))
         # Items down, own rows across: a maximum over items then runs along whole lines.
         pairs = _with_kinds(rows, other, np.eye(len(loss))) @ left.T
@@ -194,18 +281,18 @@ def _group_max(lines: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     return best
 
 
-def _with_kinds(rows: Rows, part: slice, columns: np.ndarray) -> np.ndarray:
+def _with_kinds(rows: Rows, part: slice | np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Vectors with columns by kind beside them, so that one matrix product gives cosine minus penalty."""
     return np.hstack([rows.vectors[part], columns[rows.kinds[part]].astype(np.float32)])
 
 
-def _edges(starts: np.ndarray, most: int) -> np.ndarray:
-    """Product positions that cut the rows into pieces of at most `most` rows (one product may be larger)."""
-    edges, total = [0], len(starts) - 1
-    while edges[-1] < total:
+def _edges(starts: np.ndarray, most: int, part: range) -> np.ndarray:
+    """Product positions that cut the rows of a part into pieces of at most `most` (one product may be larger)."""
+    edges = [part.start]
+    while edges[-1] < part.stop:
         at = edges[-1]
         reach = int(np.searchsorted(starts, starts[at] + most, side="right")) - 1
-        edges.append(min(max(reach, at + 1), total))
+        edges.append(min(max(reach, at + 1), part.stop))
     return np.array(edges, np.int64)
 
 

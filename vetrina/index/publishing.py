@@ -15,11 +15,14 @@ from vetrina.index.build import build_index
 from vetrina.index.device import choose_device
 from vetrina.index.manifest import Manifest
 from vetrina.index.reader import Index, open_folder
-from vetrina.index.settings import IndexSettings
+from vetrina.index.settings import IndexSettings, TableSettings
 from vetrina.index.sources import IndexItems
-from vetrina.index.table import SIMILAR_SCHEMA, similar_products, write_similar_json
+from vetrina.index.table import SIMILAR_SCHEMA, Pictures, pictures_of, similar_products, write_similar_json
+from vetrina.index.table_parts import drop_parts, in_parts
 from vetrina.index.versions import Published, current, open_index, publish, verify
 from vetrina.index.wanted import is_made_of, table_folder
+from vetrina.pictures.collecting import Progress
+from vetrina.pictures.prints import prints_of
 from vetrina.store import Store
 
 TABLE = "similar_products.parquet"
@@ -39,11 +42,17 @@ class IndexReport:
 
 @dataclass(frozen=True, slots=True)
 class TableReport:
-    """The table that belongs to an index version; `built` is false when it was there already."""
+    """The table that belongs to an index version; `built` is false when it was there already.
+
+    Attributes:
+        products: those that have similar ones.
+        short: those that have fewer than k although there are more products: the others all show a picture again.
+    """
 
     folder: str
     rows: int
     products: int
+    short: int
     built: bool
 
 
@@ -143,12 +152,26 @@ def check_recall(manifest: Manifest) -> None:
     )
 
 
-def publish_table(store: Store, published: Published, k: int, *, same_class: bool, device: str = "cpu") -> TableReport:
-    """Write the k most similar products of every product of an index version, as Parquet and as JSON.
+def publish_table(
+    store: Store,
+    published: Published,
+    settings: TableSettings,
+    *,
+    device: str = "cpu",
+    workers: int = 1,
+    progress: Progress = lambda done, total: None,
+    print_progress: Progress = lambda done, total: None,
+) -> TableReport:
+    """Write the most similar products of every product of an index version, as Parquet and as JSON.
 
-    The table of one version with the same settings is written once, the same on every device.
+    The table of one version with the same settings is written once, the same on every device. One that was
+    interrupted goes on where it was.
+
+    Args:
+        workers: pictures to decode at the same time, where their prints are not known yet.
+        progress: told of products done. print_progress: of prints made.
     """
-    folder = table_folder(published.version, k, same_class)
+    folder = table_folder(published.version, settings)
     with store.exclusive("similar-products"):
         try:
             report = TableReport(folder, **store.read_json(f"{folder}/table.json"), built=False)
@@ -156,28 +179,59 @@ def publish_table(store: Store, published: Published, k: int, *, same_class: boo
             return report
         except FileNotFoundError:
             pass
-        rows = 0
+        index = open_index(store, published)
+        pictures = _pictures(store, index, workers, print_progress) if settings.hide_duplicates else None
+        items, dims = index.rows.vectors.shape
+        chosen = choose_device(device, 2.0 * items * items * dims)
 
-        def tables(writer: pq.ParquetWriter) -> Iterator[pa.Table]:
-            nonlocal rows
-            index = open_index(store, published)
-            items, dims = index.rows.vectors.shape
-            chosen = choose_device(device, 2.0 * items * items * dims)
-            for table in similar_products(index, k, same_class=same_class, min_score=None, device=chosen):
-                writer.write_table(table)
-                rows += table.num_rows
-                yield table
+        def make(part: range) -> Iterator[pa.Table]:
+            return similar_products(
+                index,
+                settings.neighbours,
+                same_class=settings.same_class,
+                min_score=None,
+                pictures=pictures,
+                part=part,
+                device=chosen,
+            )
 
-        with (
-            store.writing(f"{folder}/{TABLE}") as parquet,
-            store.writing(f"{folder}/{JSON}") as listing,
-            pq.ParquetWriter(parquet, SIMILAR_SCHEMA, compression="zstd") as writer,
-        ):
-            products = write_similar_json(tables(writer), listing)
-            writer.close()
-        store.write_json(f"{folder}/table.json", {"rows": rows, "products": products})
+        parts = in_parts(store, folder, index.rows.products, make, SIMILAR_SCHEMA, progress)
+        expected = min(settings.neighbours, index.rows.products - 1)
+        counts = _write_table(store, folder, parts, expected)
+        full = counts.pop("full")
+        short = index.rows.products - full if expected else 0
+        store.write_json(f"{folder}/table.json", counts | {"short": short})
+        drop_parts(store, folder)
         point_to_table(store, published, folder)
-    return TableReport(folder, rows, products, built=True)
+    return TableReport(folder, **counts, short=short, built=True)
+
+
+def _pictures(store: Store, index: Index, workers: int, progress: Progress) -> Pictures:
+    shas, of_item = pictures_of(index.rows)
+    prints, _ = prints_of(store, shas, workers=workers, progress=progress)
+    return Pictures(prints, of_item)
+
+
+def _write_table(store: Store, folder: str, parts: Iterator[pa.Table], expected: int) -> dict[str, int]:
+    """Write both files; gives the rows, the products that have any, and those of them that have all `expected`."""
+    rows = full = 0
+
+    def written(writer: pq.ParquetWriter) -> Iterator[pa.Table]:
+        nonlocal rows, full
+        for table in parts:
+            writer.write_table(table)
+            rows += table.num_rows
+            full += int((table["rank"].to_numpy() == expected).sum())
+            yield table
+
+    with (
+        store.writing(f"{folder}/{TABLE}") as parquet,
+        store.writing(f"{folder}/{JSON}") as listing,
+        pq.ParquetWriter(parquet, SIMILAR_SCHEMA, compression="zstd") as writer,
+    ):
+        products = write_similar_json(written(writer), listing)
+        writer.close()
+    return {"rows": rows, "products": products, "full": full}
 
 
 def point_to_table(store: Store, published: Published, folder: str) -> None:
@@ -189,9 +243,9 @@ def point_to_table(store: Store, published: Published, folder: str) -> None:
     store.write_json(CURRENT_TABLE, pointer)
 
 
-def restore_table(store: Store, published: Published, k: int, *, same_class: bool) -> bool:
+def restore_table(store: Store, published: Published, settings: TableSettings) -> bool:
     """Let the table of an index version that is served again be the shop's; false when it has to be made first."""
-    folder = table_folder(published.version, k, same_class)
+    folder = table_folder(published.version, settings)
     with store.exclusive("similar-products"):
         if not store.exists(f"{folder}/table.json"):
             return False

@@ -28,6 +28,7 @@ META_SCHEMA = pa.schema(_FIELDS)
 _BOX = ("ymin", "xmin", "ymax", "xmax")
 _FEW = 32  # ids looked up one by one rather than all at once
 _BLOCK = 8192  # rows handled at once: 40 MB at 1280 dims
+_JOINED = 2048  # rows of small tables put together: beyond, checks cost no less and memory does
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,7 @@ def read_blocks(tables: Iterable[pa.Table], dims: int | None = None) -> Iterator
         StoreError: a missing column, or a vector that is missing, zero, not finite or of the wrong dimension;
             names the product.
     """
-    for table in tables:
-        if table.num_rows == 0:
-            continue
+    for table in _joined(tables):
         missing = [name for name in (*META_SCHEMA.names, "vector") if name not in table.column_names]
         if missing:
             raise StoreError(f"The items table lacks the column {missing[0]!r}")
@@ -78,9 +77,21 @@ def read_blocks(tables: Iterable[pa.Table], dims: int | None = None) -> Iterator
                 f"The vector of product {first!r} has {kind.list_size} dimensions where {dims} are expected; "
                 "vectors of two extractors cannot share an index"
             )
-        for batch in table.to_batches(max_chunksize=_BLOCK):
-            if batch.num_rows:
-                yield _checked(pa.Table.from_batches([batch]), dims)
+        for start in range(0, table.num_rows, _BLOCK):
+            yield _checked(table.slice(start, _BLOCK), dims)
+
+
+def _joined(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Tables of one chunk, none empty; small ones of the same columns put together, since each costs checks."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        if waiting and (not table.schema.equals(waiting[0].schema) or sum(map(len, waiting)) + len(table) > _JOINED):
+            yield pa.concat_tables(waiting).combine_chunks()
+            waiting = []
+        if len(table):
+            waiting.append(table)
+    if waiting:
+        yield pa.concat_tables(waiting).combine_chunks()
 
 
 def _checked(table: pa.Table, dims: int) -> Block:
@@ -101,7 +112,10 @@ def _checked(table: pa.Table, dims: int) -> Block:
         raise StoreError(f"Product {meta['product_id'][row].as_py()!r} has an item without a vector")
     values = column.flatten()
     vectors = values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(-1, dims)
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors)).astype(np.float64)
+    doubtful = np.flatnonzero(~((norms > 1e-6) & (norms < 1e6)))
+    norms[doubtful] = np.linalg.norm(vectors[doubtful].astype(np.float64), axis=1)
     usable = np.isfinite(norms) & (norms > 1e-9)
     if not usable.all():
         row = int(np.argmin(usable))
@@ -114,9 +128,11 @@ def _checked(table: pa.Table, dims: int) -> Block:
 
 
 def _hashes(vectors: np.ndarray) -> np.ndarray:
-    weights = np.random.default_rng(1).integers(1, 2**63, vectors.shape[1], dtype=np.uint64) | np.uint64(1)
-    bits = np.ascontiguousarray(vectors).view(np.uint32)
-    return (bits.astype(np.uint64) * weights).sum(axis=1, dtype=np.uint64)
+    if vectors.shape[1] % 2:
+        vectors = np.pad(vectors, ((0, 0), (0, 1)))
+    bits = np.ascontiguousarray(vectors).view(np.uint64)  # two numbers at a time
+    weights = np.random.default_rng(1).integers(1, 2**63, bits.shape[1], dtype=np.uint64) | np.uint64(1)
+    return np.einsum("nd,d->n", bits, weights)
 
 
 def row_order(meta: pa.Table, hashes: np.ndarray) -> np.ndarray:
@@ -177,7 +193,11 @@ class Rows:
 
     def product_ids(self, products: np.ndarray) -> list[str]:
         """The ids of some products by their positions."""
-        return [str(product_id) for product_id in self._ids.take(pa.array(products)).to_pylist()]
+        return [str(product_id) for product_id in self.ids_of(products).to_pylist()]
+
+    def ids_of(self, products: np.ndarray) -> pa.ChunkedArray:
+        """The same as a column of text."""
+        return self._ids.take(pa.array(products))
 
     def find(self, product_id: str) -> int | None:
         """The position of a product, `None` when it is not here."""

@@ -55,6 +55,28 @@ def kind_codes(kinds: tuple[str, ...]) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
+class TableSettings:
+    """Settings of the table of similar products.
+
+    Attributes:
+        neighbours: similar products of each (k).
+        same_class: those of the same class come first.
+        hide_duplicates: none shows the picture of the product itself, or of a better one, again.
+
+    Raises:
+        SettingError: neighbours below 1.
+    """
+
+    neighbours: int = 10
+    same_class: bool = False
+    hide_duplicates: bool = True
+
+    def __post_init__(self) -> None:
+        if self.neighbours < 1:
+            raise SettingError(f"The number of similar products is {self.neighbours}; it must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
 class IndexSettings:
     """Settings of one build.
 

@@ -7,9 +7,10 @@ whose new picture failed is gone too, since the old picture no longer shows it.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,11 +19,14 @@ from vetrina.catalog.batches import Batch, list_batches
 from vetrina.catalog.shop import read_report
 from vetrina.embedding.vectors import embeddings_path
 from vetrina.errors import StoreError
+from vetrina.plain_vectors import plain_vectors
 from vetrina.store import Store
 from vetrina.tables import CATALOG, ITEMS_EXTRA, read_metadata, read_tables
 
 CATALOGUED = "catalogued"
 """The source of a batch that gives no items, but takes removed products out."""
+
+_SMALL = 1 << 24  # bytes of a file that is read at once
 
 # What a file said, with the stamp of that file: whoever asks every half minute opens only what was replaced.
 _KNOWN: dict[tuple[str, str], tuple[str, str | None]] = {}
@@ -134,16 +138,36 @@ class IndexItems:
         for batch, path, opened in zip(embedded, paths, self._store.map(self._store.open, paths), strict=True):
             with opened as handle:
                 try:
-                    for rows in pq.ParquetFile(handle).iter_batches(batch_size=4096):
-                        yield self._owned(pa.Table.from_batches([rows]), batch)
+                    for table in _row_groups(handle):
+                        yield self._owned(table, batch)
                 except (pa.ArrowInvalid, OSError) as error:
                     raise StoreError(f"{path} cannot be read; materialize the batch again ({error})") from error
 
     def _owned(self, table: pa.Table, batch: Batch) -> pa.Table:
-        ids = _values(table, "product_id")
-        mask = pa.array([self._owners.get(product_id) == batch.sequence for product_id in ids], pa.bool_())
-        kept = table.filter(mask).replace_schema_metadata(None)
+        owned = [self._owners.get(product_id) == batch.sequence for product_id in _values(table, "product_id")]
+        kept = table if all(owned) else table.filter(pa.array(owned, pa.bool_()))
+        kept = kept.replace_schema_metadata(None)
         return kept.append_column(ITEMS_EXTRA, pa.array([batch.key] * kept.num_rows, pa.string()))
+
+
+def _row_groups(handle: IO[bytes]) -> Iterator[pa.Table]:
+    """Embeddings in pieces of a few thousand rows, as they were written."""
+    source: Any = handle
+    if handle.seek(0, os.SEEK_END) <= _SMALL:
+        handle.seek(0)
+        source = pa.BufferReader(handle.read())  # one request, and no call into Python for every column
+    file = pq.ParquetFile(source)
+    schema = file.schema_arrow
+    field = schema.field("vector")
+    others = [name for name in schema.names if name != field.name]
+    for group in range(file.num_row_groups):
+        vectors = plain_vectors(source, file, group, field)
+        if vectors is None:
+            for rows in file.iter_batches(batch_size=4096, row_groups=[group]):
+                yield pa.Table.from_batches([rows])
+        else:
+            column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=field.type)
+            yield file.read_row_group(group, columns=others, use_threads=False).append_column(field, column)
 
 
 def _values(table: pa.Table, column: str) -> list[Any]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from vetrina.index.reader import Index
 from vetrina.index.rows import Rows
 from vetrina.index.scoring import best_pairs
 from vetrina.index.settings import Penalties, penalty_matrix
+from vetrina.pictures.likeness import without_repeats
+from vetrina.pictures.prints import Prints
 
 _FIELDS: list[pa.Field[Any]] = [
     pa.field("product_id", pa.string()),
@@ -31,9 +35,47 @@ _FIELDS: list[pa.Field[Any]] = [
     pa.field("same_class", pa.bool_()),
 ]
 SIMILAR_SCHEMA = pa.schema(_FIELDS)
-_TABLE_ROWS = 1 << 16
+_TABLE_PRODUCTS = 1024  # of one table of the stream
 
-_Row = tuple[str, int, str, float, str, str, bool]
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What the items show, for a table that shows no picture twice.
+
+    Attributes:
+        prints: of the pictures, each once.
+        of_item: int64 [n], the picture of each row of the index, as a place in the prints.
+    """
+
+    prints: Prints
+    of_item: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The lines of one product, best first: int64 products, own items and their items; float64 scores."""
+
+    products: np.ndarray
+    own_items: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.products)
+
+    def take(self, places: list[int] | slice | np.ndarray) -> _Lines:
+        return _Lines(self.products[places], self.own_items[places], self.items[places], self.scores[places])
+
+    def then(self, other: _Lines) -> _Lines:
+        pairs = ((getattr(self, name), getattr(other, name)) for name in self.__slots__)
+        return _Lines(*(np.concatenate(pair) for pair in pairs))
+
+
+def pictures_of(rows: Rows) -> tuple[list[str], np.ndarray]:
+    """The pictures of an index (sha256, each once) and for each row its picture, as a place among them: int64 [n]."""
+    codes = rows.table["sha256"].combine_chunks().dictionary_encode()
+    places: np.ndarray = codes.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return [str(sha256) for sha256 in codes.dictionary.to_pylist()], places
 
 
 def product_classes(rows: Rows) -> np.ndarray:
@@ -53,6 +95,8 @@ def similar_products(
     same_class: bool,
     min_score: float | None,
     penalties: Penalties | None = None,
+    pictures: Pictures | None = None,
+    part: range | None = None,
     device: Device | None = None,
 ) -> Iterator[pa.Table]:
     """The k nearest other products of every product, in the order of ids, as tables of SIMILAR_SCHEMA.
@@ -62,6 +106,9 @@ def similar_products(
             A product without a class has nothing in common with others that have none.
         min_score: leave out what scores less.
         penalties: instead of those the index was built with.
+        pictures: leave out products whose item shows the picture of the product itself, or of a better one, again;
+            k is filled with others.
+        part: only these products, by their positions.
         device: what finds the candidates; the table is the same on each.
 
     Raises:
@@ -70,98 +117,95 @@ def similar_products(
     if k < 1:
         raise SettingError(f"The number of similar products is {k}; it must be at least 1")
     settings = index.manifest.settings
-    penalties = penalties or Penalties(settings["crop_penalty"], settings["crop_crop_penalty"])
+    loss = penalty_matrix(penalties or Penalties(settings["crop_penalty"], settings["crop_crop_penalty"]))
     floor = -np.inf if min_score is None else min_score
-    return _tables(index.rows, k, same_class, floor, penalties, device or NumpyDevice())
+    work = _Ranking(index.rows, k, same_class, floor, loss, pictures)
+    return work.tables(range(index.rows.products) if part is None else part, device or NumpyDevice())
 
 
-def _tables(
-    rows: Rows, k: int, same_class: bool, floor: float, penalties: Penalties, device: Device
-) -> Iterator[pa.Table]:
-    loss = penalty_matrix(penalties)
-    classes = product_classes(rows)
-    order = np.argsort(classes, kind="stable")
-    bounds = {
-        int(code): order[start:end]
-        for code, start, end in zip(
-            *_runs(classes[order]),
-            strict=True,
+class _Ranking:
+    """Picks the lines of one product after the other from its candidates."""
+
+    def __init__(
+        self, rows: Rows, k: int, same_class: bool, floor: float, loss: np.ndarray, pictures: Pictures | None
+    ) -> None:
+        self._rows, self._k, self._floor, self._loss, self._pictures = rows, k, floor, loss, pictures
+        self._classes = product_classes(rows)
+        self._members: dict[int, np.ndarray] = {}
+        if same_class:
+            order = np.argsort(self._classes, kind="stable")
+            runs = zip(*_runs(self._classes[order]), strict=True)
+            self._members = {int(code): order[start:end] for code, start, end in runs if code >= 0}
+
+    def tables(self, part: range, device: Device) -> Iterator[pa.Table]:
+        found = candidates(self._rows, self._loss, self._k, device, part, bool(self._members))
+        while pending := [(product, self._lines(product, one)) for product, one in islice(found, _TABLE_PRODUCTS)]:
+            table = self._table(pending)
+            if table.num_rows:
+                yield table
+
+    def _lines(self, product: int, found: Candidates) -> _Lines:
+        """The lines of one product."""
+        want = self._k
+        while True:
+            nearest = self._nearest(product, found, want)
+            chosen = self._without_repeats(product, nearest)
+            if len(chosen) >= self._k or len(nearest) < want:
+                return chosen
+            want *= 2
+
+    def _nearest(self, product: int, found: Candidates, k: int) -> _Lines:
+        """The k best; those of the product's class first, if they are to be."""
+        members = self._members.get(int(self._classes[product]))
+        if members is None:
+            return self._best(product, found.best(k), k)
+        lines = self._best(product, found.best_of(members, k), k)
+        if len(lines) < k:
+            missing = k - len(lines)
+            lines = lines.then(self._best(product, found.best_but(members, missing), missing))
+        return lines
+
+    def _best(self, product: int, others: np.ndarray, k: int) -> _Lines:
+        """The k best of some products by their exact scores, equal ones in order of ids."""
+        rows = self._rows
+        start, end = int(rows.starts[product]), int(rows.starts[product + 1])
+        pairs = best_pairs(rows, rows.items_of(others), rows.vectors[start:end], rows.kinds[start:end], self._loss)
+        # Positions are in the order of ids, so they break ties.
+        order = np.lexsort((pairs.products, -pairs.scores))[:k]
+        lines = _Lines(pairs.products, start + pairs.query_rows, pairs.items, pairs.scores).take(order)
+        return lines.take(lines.scores >= self._floor)
+
+    def _without_repeats(self, product: int, lines: _Lines) -> _Lines:
+        if self._pictures is None:
+            return lines
+        own = self._pictures.of_item[self._rows.starts[product] : self._rows.starts[product + 1]]
+        offered = self._pictures.of_item[lines.items]
+        return lines.take(without_repeats(self._pictures.prints, np.unique(own), offered, self._k)[0])
+
+    def _table(self, found: list[tuple[int, _Lines]]) -> pa.Table:
+        rows, counts = self._rows, [len(lines) for _, lines in found]
+        own = np.repeat([product for product, _ in found], counts)
+        other, own_items, items, scores = (
+            np.concatenate([getattr(lines, name) for _, lines in found]) for name in _Lines.__slots__
         )
-    }
-    pending: list[_Row] = []
-    for product, found in candidates(rows, loss, k, device):
-        code = int(classes[product])
-        pending += _neighbours(rows, product, found, k, floor, loss, classes, bounds[code] if same_class else None)
-        if len(pending) >= _TABLE_ROWS:
-            yield _table(pending)
-            pending = []
-    if pending:
-        yield _table(pending)
+        ranks = np.concatenate([np.arange(1, count + 1, dtype=np.int32) for count in counts])
+        crops, codes = rows.table["crop_id"], self._classes
+        columns = [
+            rows.ids_of(own),
+            pa.array(ranks),
+            rows.ids_of(other),
+            pa.array(scores, pa.float32()),
+            crops.take(pa.array(own_items)),
+            crops.take(pa.array(items)),
+            pa.array((codes[own] >= 0) & (codes[own] == codes[other])),
+        ]
+        return pa.table(columns, schema=SIMILAR_SCHEMA)
 
 
 def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values, starts and ends of the runs of equal values."""
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]]) if len(values) else np.zeros(0, np.int64)
     return values[starts], starts, np.append(starts[1:], len(values))
-
-
-def _neighbours(
-    rows: Rows,
-    product: int,
-    found: Candidates,
-    k: int,
-    floor: float,
-    loss: np.ndarray,
-    classes: np.ndarray,
-    members: np.ndarray | None,
-) -> list[_Row]:
-    """The lines of one product; `members` are the products of its class."""
-    code = classes[product]
-    if members is None or code < 0:
-        chosen = _nearest(rows, product, found.best(k), k, floor, loss)
-    else:
-        chosen = _nearest(rows, product, found.best_of(members, k), k, floor, loss)
-        if len(chosen) < k:
-            missing = k - len(chosen)
-            chosen += _nearest(rows, product, found.best_but(members, missing), missing, floor, loss)
-    own = rows.product_id(product)
-    crop = rows.table["crop_id"]
-    return [
-        (
-            own,
-            rank,
-            rows.product_id(other),
-            score,
-            crop[own_item].as_py(),
-            crop[item].as_py(),
-            bool(code >= 0 and classes[other] == code),
-        )
-        for rank, (score, other, own_item, item) in enumerate(chosen, start=1)
-    ]
-
-
-def _nearest(
-    rows: Rows, product: int, others: np.ndarray, k: int, floor: float, loss: np.ndarray
-) -> list[tuple[float, int, int, int]]:
-    """Exact (score, product, own item, its item) of the k best of some products, equal scores in order of ids."""
-    if not len(others):
-        return []
-    start, end = int(rows.starts[product]), int(rows.starts[product + 1])
-    pairs = best_pairs(rows, rows.items_of(others), rows.vectors[start:end], rows.kinds[start:end], loss)
-    # Positions are in the order of ids, so they break ties.
-    order = np.lexsort((pairs.products, -pairs.scores))[:k]
-    return [
-        (float(pairs.scores[at]), int(pairs.products[at]), start + int(pairs.query_rows[at]), int(pairs.items[at]))
-        for at in order
-        if pairs.scores[at] >= floor
-    ]
-
-
-def _table(lines: list[_Row]) -> pa.Table:
-    return pa.table(
-        [pa.array(column, kind) for column, kind in zip(zip(*lines, strict=True), SIMILAR_SCHEMA.types, strict=True)],
-        schema=SIMILAR_SCHEMA,
-    )
 
 
 def write_similar_json(tables: Iterable[pa.Table], file: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 from vetrina.errors import StoreError
 from vetrina.index.manifest import Manifest
-from vetrina.index.settings import IndexSettings
+from vetrina.index.settings import IndexSettings, TableSettings
 from vetrina.index.sources import CATALOGUED
 from vetrina.index.versions import Published, current, history, read_manifest, verify
 from vetrina.store import Store
@@ -26,14 +26,13 @@ class Wanted:
     Attributes:
         sources: batch → what it gives (`index_sources`).
         fingerprints: role → fingerprint of the models in use.
-        neighbours, same_class: of the table of similar products.
+        table: of the table of similar products.
     """
 
     sources: dict[str, str]
     fingerprints: dict[str, str]
     settings: IndexSettings
-    neighbours: int
-    same_class: bool
+    table: TableSettings
 
     @property
     def empty(self) -> bool:
@@ -43,7 +42,7 @@ class Wanted:
     @property
     def digest(self) -> str:
         """A name for it: 16 hexadecimal digits."""
-        content = [self.sources, self.fingerprints, asdict(self.settings), self.neighbours, self.same_class]
+        content = [self.sources, self.fingerprints, asdict(self.settings), asdict(self.table)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -54,9 +53,10 @@ def is_made_of(
     return (manifest.sources, manifest.fingerprints, manifest.settings) == (sources, fingerprints, asdict(settings))
 
 
-def table_folder(version: str, neighbours: int, same_class: bool) -> str:
+def table_folder(version: str, settings: TableSettings) -> str:
     """Where the table of similar products of an index version lies."""
-    name = hashlib.sha256(json.dumps([version, neighbours, same_class]).encode()).hexdigest()[:16]
+    content = json.dumps([version, asdict(settings)], sort_keys=True)
+    name = hashlib.sha256(content.encode()).hexdigest()[:16]
     return f"similar_products/{name}"
 
 
@@ -71,7 +71,7 @@ def why_not_published(store: Store, wanted: Wanted) -> str | None:
     manifest = verify(store, now)
     if not is_made_of(manifest, wanted.sources, wanted.fingerprints, wanted.settings):
         return None if _rolled_back(store, now, wanted) else _difference(manifest, wanted)
-    folder = table_folder(now.version, wanted.neighbours, wanted.same_class)
+    folder = table_folder(now.version, wanted.table)
     return None if store.exists(f"{folder}/table.json") else "the table of similar products is missing"
 
 

@@ -1,6 +1,6 @@
 """Answers without near-duplicates: no result shows the picture of the query or that of a better result again.
 
-What counts as the same picture, and why, is said in `vetrina.search.duplicates`. Here only the few pictures of an
+What counts as the same picture, and why, is said in `vetrina.pictures.likeness`. Here only the few pictures of an
 answer are compared, so it costs the same in a shop of any size.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from vetrina.pictures.prints import Prints, prints_of
-from vetrina.search.duplicates import show_the_same
+from vetrina.pictures.likeness import SHOWN, TAKEN, without_repeats
+from vetrina.pictures.prints import prints_of
 from vetrina.search.engine import Answer, Neighbour
 from vetrina.store import Store
 
@@ -44,23 +44,15 @@ def distinct_answer(
 def _apart(
     store: Store, neighbours: Sequence[Neighbour], shown: Sequence[str], k: int
 ) -> tuple[list[Neighbour], list[LeftOut]]:
-    pictures = [*shown, *(found.item.sha256 for found in neighbours)]
-    prints, _ = prints_of(store, pictures)
-    first = len(shown)
-    before: list[tuple[int, str | None]] = [(place, None) for place in range(first)]
-    kept: list[Neighbour] = []
-    left_out: list[LeftOut] = []
-    for place, found in enumerate(neighbours, first):
-        if len(kept) == k:
-            break
-        same = [name for other, name in before if _same(pictures, prints, place, other)]
-        if same:
-            left_out.append(LeftOut(found.product_id, same[0]))
-        else:
-            kept.append(found)
-            before.append((place, found.product_id))
-    return kept, left_out
-
-
-def _same(pictures: Sequence[str], prints: Prints, one: int, other: int) -> bool:
-    return pictures[one] == pictures[other] or bool(show_the_same(prints, one, other))
+    pictures = [found.item.sha256 for found in neighbours]
+    place = {sha256: number for number, sha256 in enumerate(dict.fromkeys([*shown, *pictures]))}
+    prints, _ = prints_of(store, list(place))
+    taken, verdicts = without_repeats(
+        prints, [place[sha256] for sha256 in shown], [place[sha256] for sha256 in pictures], k
+    )
+    left_out = [
+        LeftOut(found.product_id, None if verdict == SHOWN else neighbours[verdict].product_id)
+        for found, verdict in zip(neighbours, verdicts, strict=False)
+        if verdict != TAKEN
+    ]
+    return [neighbours[number] for number in taken], left_out

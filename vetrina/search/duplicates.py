@@ -4,9 +4,8 @@ Two products are alike when their pictures have the same bytes, or when the pict
 change of size makes them differ. Beyond that nothing is claimed: the same article photographed twice, mirrored or
 cropped is not a near-duplicate. Groups are chains of such pairs.
 
-The limits were measured on the sample shop (820 pictures, many of them alike: light switches, plugs, windows) with
-its own pictures encoded again and resized (bench/duplicates.py). A detail of a few pixels is below them: two of its
-335 790 pairs are light switches and sockets that are taken for one picture.
+How far apart is still the same is said in `vetrina.pictures.likeness`. A detail of a few pixels is below it: two of
+the sample shop's 335 790 pairs are light switches and sockets that are taken for one picture.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import numpy as np
 
 from vetrina.catalog.batches import list_batches
 from vetrina.disjoint import DisjointSets
+from vetrina.pictures.likeness import DEFAULT_LIMITS, Limits
 from vetrina.pictures.prints import Prints, cell_differences, differing_bits
 from vetrina.search.engine import Products
 from vetrina.store import Store
@@ -28,27 +28,6 @@ from vetrina.tables import IMAGES, read_tables
 SAME_BYTES, SAME_PICTURE = "same bytes", "same picture, encoded again or resized"
 _BLOCK_CELLS = 1 << 22  # of a block of all pairs: 16 MB of float32
 _PAIRS = 4096  # whose cells are compared at once
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How far two pictures may lie apart and still be the same.
-
-    Attributes:
-        cosine: of the two vectors in index space, at least. Low, since small pictures lose much of their likeness
-            in an encoder; it keeps chance agreements of the prints out.
-        bits: of the difference hashes that may differ, of 64.
-        cell: largest difference in brightness of any of the 256 cells, in grey levels (0 to 255).
-        spread: root mean square difference of all cells and colours, in grey levels.
-    """
-
-    cosine: float = 0.5
-    bits: int = 12
-    cell: float = 5.5
-    spread: float = 6.0
-
-
-DEFAULT_LIMITS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,15 +142,6 @@ def _same_pictures(
                     float(cell[pair]),
                     float(spread[pair]),
                 )
-
-
-def show_the_same(prints: Prints, one: int, other: int, limits: Limits = DEFAULT_LIMITS) -> bool | None:
-    """Whether two pictures (their places) differ as by encoding or resizing; None when one could not be read."""
-    if not (prints.known[one] and prints.known[other]):
-        return None
-    cell, spread = cell_differences(prints.cells[[one]], prints.cells[[other]])
-    bits = int(np.bitwise_count(prints.hashes[one] ^ prints.hashes[other]))
-    return bits <= limits.bits and bool(cell[0] <= limits.cell) and bool(spread[0] <= limits.spread)
 
 
 def duplicates_of(groups: Sequence[Group]) -> dict[str, list[str]]:
