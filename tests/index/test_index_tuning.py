@@ -12,8 +12,9 @@ from index_samples import shop, unit
 from vetrina.errors import StoreError
 from vetrina.index import tuning
 from vetrina.index.annoy_file import AnnoyFile, build_file
+from vetrina.index.recall import exact_truth, lower_bound, recalls
 from vetrina.index.settings import IndexSettings
-from vetrina.index.tuning import exact_truth, lower_bound, recalls, tune
+from vetrina.index.tuning import tune
 
 
 def clustered(count: int, dims: int, seed: int = 0) -> np.ndarray:
@@ -80,25 +81,25 @@ def test_search_k_grows_until_the_bound_meets_the_target(tmp_path: Path, monkeyp
     low = tune(vectors, np.zeros(4000, int), tmp_path / "a.ann", IndexSettings(recall_target=0.8))
     high = tune(vectors, np.zeros(4000, int), tmp_path / "b.ann", IndexSettings(recall_target=0.99))
     assert low.met and high.met
-    assert 0.8 <= low.lower <= low.recall and 0.99 <= high.lower <= high.recall
-    assert low.search_k < high.search_k
+    assert 0.8 <= low.chosen.lower <= low.chosen.recall and 0.99 <= high.chosen.lower <= high.chosen.recall
+    assert low.chosen.search_k < high.chosen.search_k
     index = AnnoyFile(tmp_path / "b.ann", vectors)
-    everything = recalls(vectors, index, exact_truth(vectors, np.arange(4000), 10), high.search_k)
+    everything = recalls(vectors, index, exact_truth(vectors, np.arange(4000), 10), high.chosen.search_k)
     assert everything.mean() >= 0.99, "the promise holds for all items, not only for the sample"
 
 
 def test_explicit_trees_and_search_k_are_used_and_still_measured(tmp_path: Path) -> None:
     vectors = clustered(3000, 8)
     tuned = tune(vectors, np.zeros(3000, int), tmp_path / "x.ann", IndexSettings(trees=2, search_k=15))
-    assert (tuned.trees, tuned.search_k) == (2, 15)
-    assert not tuned.met and 0.0 < tuned.recall < 0.99
+    assert (tuned.chosen.trees, tuned.chosen.search_k) == (2, 15)
+    assert not tuned.met and 0.0 < tuned.chosen.recall < 0.99
     assert tuned.serve_with == "exact" and "out of reach" in tuned.reason
 
 
 def test_more_trees_are_built_when_search_alone_does_not_reach_the_target(tmp_path: Path) -> None:
     vectors = unit(np.random.default_rng(1).standard_normal((2500, 24)))
     tuned = tune(vectors, np.zeros(2500, int), tmp_path / "x.ann", IndexSettings(search_k=900, recall_target=0.98))
-    assert tuned.met and tuned.trees > 40 and tuned.search_k == 900
+    assert tuned.met and tuned.chosen.trees > 40 and tuned.chosen.search_k == 900
 
 
 def test_serving_follows_the_setting_and_says_so(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def test_serving_follows_the_setting_and_says_so(tmp_path: Path) -> None:
 
 def test_few_items_are_noted_to_share_one_leaf(tmp_path: Path) -> None:
     few = tune(clustered(10, 8), np.zeros(10, int), tmp_path / "x.ann", IndexSettings())
-    assert "one Annoy leaf" in few.note and few.recall == few.lower == 1.0 and few.k == 9
+    assert "one Annoy leaf" in few.note and few.chosen.recall == few.chosen.lower == 1.0 and few.k == 9
     assert tune(clustered(300, 8), np.zeros(300, int), tmp_path / "y.ann", IndexSettings()).note == ""
 
 
@@ -119,7 +120,7 @@ def test_recall_is_given_for_every_label_however_few_its_items(tmp_path: Path) -
     labels = np.zeros(900, int)
     labels[5], labels[10:40] = 1, 2
     tuned = tune(clustered(900, 6), labels, tmp_path / "x.ann", IndexSettings())
-    assert [(entry["label"], entry["queries"]) for entry in tuned.by_label] == [(0, 20), (2, 20), (1, 1)]
+    assert [(entry["label"], entry["queries"]) for entry in tuned.by_label] == [(0, 400), (2, 30), (1, 1)]
     assert all(0.0 <= entry["recall"] <= 1.0 for entry in tuned.by_label)
 
 
