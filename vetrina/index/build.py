@@ -92,6 +92,7 @@ def build_index(
         annoy={
             "trees": tuned.chosen.trees,
             "search_k": tuned.chosen.search_k,
+            "outside_search_k": None if tuned.outside is None else tuned.outside.search_k,
             "seed": settings.seed,
             "n_jobs": 1,
             "metric": "angular",

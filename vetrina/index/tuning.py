@@ -1,9 +1,10 @@
 """How many trees and how much search the Annoy file needs, measured against exact search; and whether it pays.
 
-Queries are stored items, each label with its share, and as many vectors from outside the catalog; the recall of both
-must meet the target. Choices depend on counts and cosines only, never on the clock: the same vectors and seed give
-the same file. Only `serve_with` looks at the time, and the number of trees where a budget of time is set
-(`IndexSettings.query_ms`).
+Queries are stored items, each label with its share, and as many vectors from outside the catalog. Those need several
+times as much search as stored items, which stand where a leaf of every tree was cut around them; so each kind has a
+`search_k` of its own, at which its recall meets the target, or exact search. Choices depend on counts and cosines only,
+never on the clock: the same vectors and seed give the same file. Only what serves looks at the time, and the number of
+trees where a budget of time is set (`IndexSettings.query_ms`).
 
 Trap: with n ≤ dims + 2 items Annoy keeps all of them in one leaf, and its search is exact whatever the trees.
 """
@@ -50,11 +51,6 @@ class Point:
     outside_lower: float
     cpu_ms: float
 
-    @property
-    def bound(self) -> float:
-        """What must reach the target: the lower of the two bounds."""
-        return min(self.lower, self.outside_lower)
-
     def as_json(self) -> dict[str, Any]:
         """The point for the manifest."""
         return {
@@ -73,15 +69,18 @@ class Tuned:
     """What was chosen, and the figures measured with it.
 
     Attributes:
-        chosen: the setting, one of `frontier`: all that were measured, in order.
+        frontier: all settings that were measured, in order.
+        chosen: the one for stored items.
+        outside: the one for queries from outside, of the same trees; `None`: exact search.
         by_label: {"label", "recall", "lower_95", "queries", "below_target"} per label; label `None` are items
             without one.
         exact_ms, annoy_ms: median time of one query, for the same queries.
         within_budget: whether a query takes no longer than the settings allow; `None` without such a setting.
     """
 
-    chosen: Point
     frontier: list[Point]
+    chosen: Point
+    outside: Point | None
     k: int
     queries: int
     outside_queries: int
@@ -97,20 +96,23 @@ class Tuned:
 
     @property
     def met(self) -> bool:
-        """Whether both bounds reach the target."""
-        return self.chosen.bound >= self.target
+        """Whether the bound for stored items reaches the target; that for others does, or they are searched exactly."""
+        return self.chosen.lower >= self.target
 
     def as_json(self) -> dict[str, Any]:
         """The figures for the manifest."""
         return {
             "recall": self.chosen.recall,
-            "lower_95": self.chosen.bound,
+            "lower_95": self.chosen.lower,
             "k": self.k,
             "queries": self.queries,
-            "outside": {
-                "recall": self.chosen.outside_recall,
-                "lower_95": self.chosen.outside_lower,
+            "outside": None
+            if self.outside is None
+            else {
+                "recall": self.outside.outside_recall,
+                "lower_95": self.outside.outside_lower,
                 "queries": self.outside_queries,
+                "cpu_ms": self.outside.cpu_ms,
             },
             "target": self.target,
             "met": self.met,
@@ -127,7 +129,7 @@ class Tuned:
 
 @dataclass(frozen=True, slots=True)
 class _Audit:
-    """The queries of both kinds with their truth; the means themselves are judged when every item is a query."""
+    """The queries of both kinds with their truth; `census`: every item is a query, so the mean itself is judged."""
 
     vectors: np.ndarray
     inside: Truth
@@ -138,25 +140,24 @@ class _Audit:
         # The first queries also pay for reading the file in, so those that are timed come second.
         beyond = recalls(self.vectors, index, self.outside, search_k)
         within, cpu_ms = timed_recalls(self.vectors, index, self.inside, search_k)
+        k = max(1, self.inside.k)
         return Point(
-            trees,
-            search_k,
-            float(within.mean()),
-            self._judged(within),
-            float(beyond.mean()),
-            self._judged(beyond),
-            cpu_ms,
+            trees=trees,
+            search_k=search_k,
+            recall=float(within.mean()),
+            lower=float(within.mean()) if self.census else lower_bound(within, k),
+            outside_recall=float(beyond.mean()),
+            outside_lower=lower_bound(beyond, k),
+            cpu_ms=cpu_ms,
         )
-
-    def _judged(self, found: np.ndarray) -> float:
-        return float(found.mean()) if self.census else lower_bound(found, max(1, self.inside.k))
 
 
 def tune(vectors: np.ndarray, labels: np.ndarray, file: Path, settings: IndexSettings, device: str = "cpu") -> Tuned:
     """Build the Annoy file and measure it.
 
-    Of the settings that meet the recall target it is the one that visits fewest nodes with the fewest trees; with a
-    budget of time there are more trees until a query keeps it, and the fastest is taken. Recall comes first.
+    Of the settings that meet the recall target it is the one with fewest trees that visits fewest nodes; with a
+    budget of time there are more trees until a query for a stored item keeps it, and the fastest is taken. Recall
+    comes first.
 
     Args:
         vectors: float32 [n, d] unit rows, n ≥ 1; may be a memory map.
@@ -182,8 +183,11 @@ def tune(vectors: np.ndarray, labels: np.ndarray, file: Path, settings: IndexSet
     trees = settings.trees or _FIRST_TREES
     while True:
         index = _built(vectors, file, trees, settings.seed)
-        frontier += _swept(audit, index, trees, settings)
-        if _settled(frontier[-1], settings) or settings.trees is not None or trees >= _MOST_TREES:
+        points = _swept(audit, index, trees, settings)
+        frontier += points
+        chosen = _first_met(points, settings)
+        in_time = chosen is not None and (not settings.query_ms or chosen.cpu_ms <= settings.query_ms)
+        if in_time or settings.trees is not None or trees >= _MOST_TREES:
             break
         index.close()
         trees *= 2
@@ -191,26 +195,23 @@ def tune(vectors: np.ndarray, labels: np.ndarray, file: Path, settings: IndexSet
     if chosen.trees != trees:
         index.close()
         index = _built(vectors, file, chosen.trees, settings.seed)
-
     classes = LabelAudit.of(vectors, labels, settings, rng, device)
-    search_k, by_label = chosen.search_k, classes.measured(vectors, index, chosen.search_k)
-    # A little more search for all costs less than exact search for a class.
-    if settings.search_k is None and chosen.bound >= settings.recall_target:
-        for _ in range(_CLASS_STEPS):
-            if search_k >= count or not any(entry["below_target"] for entry in by_label):
-                break
-            search_k = math.ceil(search_k * _STEP)
-            by_label = classes.measured(vectors, index, search_k)
+    search_k, by_label = _enough_for_classes(classes, vectors, index, chosen, settings)
     if search_k != chosen.search_k:
-        chosen = audit.point(index, chosen.trees, search_k)
-        frontier.append(chosen)
+        measured = (point for point in frontier if (point.trees, point.search_k) == (chosen.trees, search_k))
+        again = next(measured, None)
+        if again is None:
+            again = audit.point(index, chosen.trees, search_k)
+            frontier.append(again)
+        chosen = again
     exact_ms = _exact_ms(vectors, audit.inside)
     annoy_ms = _annoy_ms(index, audit.inside, chosen.search_k)
     index.close()
     serve_with, within_budget, reason = _choice(settings, chosen, exact_ms, annoy_ms)
     return Tuned(
-        chosen=chosen,
         frontier=frontier,
+        chosen=chosen,
+        outside=_for_outside(frontier, chosen, settings, exact_ms),
         k=audit.inside.k,
         queries=len(sample),
         outside_queries=len(strangers),
@@ -233,27 +234,62 @@ def _built(vectors: np.ndarray, file: Path, trees: int, seed: int) -> AnnoyFile:
 
 
 def _swept(audit: _Audit, index: AnnoyFile, trees: int, settings: IndexSettings) -> list[Point]:
-    """Points of growing search until the target is met."""
+    """Points of growing search until both kinds of queries meet the target."""
     points = [audit.point(index, trees, settings.search_k or _FIRST_SEARCH_K)]
-    # Inspecting more nodes than there are items costs more than reading them all.
-    while (
-        points[-1].bound < settings.recall_target
-        and settings.search_k is None
-        and points[-1].search_k < len(audit.vectors)
-    ):
-        points.append(audit.point(index, trees, math.ceil(points[-1].search_k * _STEP)))
+    while settings.search_k is None:
+        last = points[-1]
+        # Visiting more nodes than there are items costs more than reading them all; half as many costs about as much.
+        # Stored items decide whether there is an Annoy index at all, so they have all of it.
+        if (last.lower >= settings.recall_target or last.search_k >= len(audit.vectors)) and (
+            last.outside_lower >= settings.recall_target or 2 * last.search_k >= len(audit.vectors)
+        ):
+            break
+        points.append(audit.point(index, trees, math.ceil(last.search_k * _STEP)))
     return points
 
 
-def _settled(point: Point, settings: IndexSettings) -> bool:
-    in_time = not settings.query_ms or point.cpu_ms <= settings.query_ms
-    return point.bound >= settings.recall_target and in_time
+def _first_met(points: list[Point], settings: IndexSettings) -> Point | None:
+    """The least search at which stored items meet the target."""
+    return next((point for point in points if point.lower >= settings.recall_target), None)
 
 
 def _fastest(frontier: list[Point], settings: IndexSettings) -> Point:
-    """The fastest point that meets the target; the last where none does. Only a budget lets several meet it."""
-    meeting = [point for point in frontier if point.bound >= settings.recall_target]
+    """Of each number of trees the least search that meets the target, of these the fastest; the last where none does.
+
+    Only a budget of time lets there be more than one of them.
+    """
+    by_trees = [
+        _first_met([p for p in frontier if p.trees == trees], settings) for trees in {p.trees for p in frontier}
+    ]
+    meeting = [point for point in by_trees if point is not None]
     return min(meeting, key=lambda point: point.cpu_ms, default=frontier[-1])
+
+
+def _for_outside(frontier: list[Point], chosen: Point, settings: IndexSettings, exact_ms: float) -> Point | None:
+    """The least search at which queries from outside meet the target; `None` where exact search is no slower."""
+    meeting = (
+        point for point in frontier if point.trees == chosen.trees and point.outside_lower >= settings.recall_target
+    )
+    found = min(meeting, key=lambda point: point.search_k, default=None)
+    return found if found is not None and found.cpu_ms < exact_ms else None
+
+
+def _enough_for_classes(
+    classes: LabelAudit, vectors: np.ndarray, index: AnnoyFile, chosen: Point, settings: IndexSettings
+) -> tuple[int, list[dict[str, Any]]]:
+    """The search at which every class meets the target, or nearly: up to three times as much; and recall by label.
+
+    A little more search for all costs less than exact search for the products of a class.
+    """
+    search_k, by_label = chosen.search_k, classes.measured(vectors, index, chosen.search_k)
+    if settings.search_k is not None or chosen.lower < settings.recall_target:
+        return search_k, by_label
+    for _ in range(_CLASS_STEPS):
+        if search_k >= len(vectors) or not any(entry["below_target"] for entry in by_label):
+            break
+        search_k = math.ceil(search_k * _STEP)
+        by_label = classes.measured(vectors, index, search_k)
+    return search_k, by_label
 
 
 def _choice(settings: IndexSettings, chosen: Point, exact_ms: float, annoy_ms: float) -> tuple[str, bool | None, str]:
@@ -261,9 +297,9 @@ def _choice(settings: IndexSettings, chosen: Point, exact_ms: float, annoy_ms: f
     times = f"exact {exact_ms:.3f} ms, annoy {annoy_ms:.3f} ms a query"
     if settings.serve_with != "auto":
         serve_with, reason = settings.serve_with, f"the setting serve_with says so ({times})"
-    elif chosen.bound < settings.recall_target:
+    elif chosen.lower < settings.recall_target:
         serve_with = "exact"
-        reason = f"the recall target {settings.recall_target} is out of reach: {chosen.bound:.4f} ({times})"
+        reason = f"the recall target {settings.recall_target} is out of reach: {chosen.lower:.4f} ({times})"
     elif exact_ms <= annoy_ms:
         serve_with, reason = "exact", f"exact search is at least as fast ({times})"
     else:
