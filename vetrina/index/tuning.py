@@ -30,6 +30,7 @@ _STEP = 1.33
 _FIRST_TREES, _MOST_TREES = 40, 160
 _FIRST_SEARCH_K = 100
 _CLASS_STEPS = 4
+_SHARE = 8
 _TIMED = 50
 
 
@@ -238,11 +239,11 @@ def _swept(audit: _Audit, index: AnnoyFile, trees: int, settings: IndexSettings)
     points = [audit.point(index, trees, settings.search_k or _FIRST_SEARCH_K)]
     while settings.search_k is None:
         last = points[-1]
-        # Visiting more nodes than there are items costs more than reading them all; half as many costs about as much.
-        # Stored items decide whether there is an Annoy index at all, so they have all of it.
-        if (last.lower >= settings.recall_target or last.search_k >= len(audit.vectors)) and (
-            last.outside_lower >= settings.recall_target or 2 * last.search_k >= len(audit.vectors)
-        ):
+        # Inspecting more nodes than there are items costs more than reading them all; an eighth gains little any more,
+        # but stored items decide whether Annoy serves at all.
+        for_items = last.lower < settings.recall_target and last.search_k < len(audit.vectors)
+        for_others = last.outside_lower < settings.recall_target and last.search_k * _SHARE < len(audit.vectors)
+        if not (for_items or for_others):
             break
         points.append(audit.point(index, trees, math.ceil(last.search_k * _STEP)))
     return points

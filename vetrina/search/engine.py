@@ -19,7 +19,7 @@ from vetrina.errors import NotFound, SettingError
 from vetrina.index.projection import to_index_space
 from vetrina.index.reader import Index
 from vetrina.index.rows import ItemInfo, Rows, rows_from_tables
-from vetrina.index.scoring import ROUNDING, Pairs, at_least_kth, best_pairs, scan
+from vetrina.index.scoring import ROUNDING, Pairs, among, at_least_kth, best_pairs, scan
 from vetrina.index.settings import KINDS, Penalties, kind_codes, penalty_matrix
 
 _FIRST_CANDIDATES = 32
@@ -385,14 +385,14 @@ class SearchEngine:
                 items = segment.rows.items_of(np.flatnonzero(segment.alive))
             products, scores = scan(segment.rows, vectors, kinds, self._penalties, items)
             kept = segment.alive[products]
-            kept[np.isin(products, gone)] = False
+            kept[among(products, gone)] = False
             scanned.append((segment, products[kept], scores[kept], items))
         threshold = at_least_kth(np.concatenate([scores for _, _, scores, _ in scanned]), k)
         found = []
         for segment, products, scores, items in scanned:
             rows = segment.rows.items_of(products[scores >= threshold])
             if items is not None:
-                rows = rows[np.isin(rows, items)]
+                rows = rows[among(rows, items)]
             found.append((segment, best_pairs(segment.rows, rows, vectors, kinds, self._penalties)))
         return found, sum(len(products) for _, products, _, _ in scanned)
 
@@ -417,7 +417,7 @@ class SearchEngine:
         while want * _SHARE <= len(rows):
             near = [annoy.nearest(vector, want, max(want, int(search_k))) for vector in vectors]
             products = np.unique(rows.product_of[np.concatenate(near)])
-            products = products[self._main.alive[products] & ~np.isin(products, hidden[0])]
+            products = products[self._main.alive[products] & ~among(products, hidden[0])]
             pairs = best_pairs(rows, rows.items_of(products), vectors, kinds, self._penalties)
             scores = np.concatenate([pairs.scores, tail_pairs.scores])
             reached = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) >= k else -np.inf
