@@ -180,31 +180,14 @@ def tune(vectors: np.ndarray, labels: np.ndarray, file: Path, settings: IndexSet
         outside_truth(vectors, strangers, settings.recall_k, device),
         census=count <= settings.recall_sample,
     )
-    frontier: list[Point] = []
-    trees = settings.trees or _FIRST_TREES
-    while True:
-        index = _built(vectors, file, trees, settings.seed)
-        points = _swept(audit, index, trees, settings)
-        frontier += points
-        chosen = _first_met(points, settings)
-        in_time = chosen is not None and (not settings.query_ms or chosen.cpu_ms <= settings.query_ms)
-        if in_time or settings.trees is not None or trees >= _MOST_TREES:
-            break
-        index.close()
-        trees *= 2
-    chosen = _fastest(frontier, settings)
-    if chosen.trees != trees:
-        index.close()
-        index = _built(vectors, file, chosen.trees, settings.seed)
+    frontier, chosen, index = _tried(audit, file, settings)
     classes = LabelAudit.of(vectors, labels, settings, rng, device)
     search_k, by_label = _enough_for_classes(classes, vectors, index, chosen, settings)
     if search_k != chosen.search_k:
-        measured = (point for point in frontier if (point.trees, point.search_k) == (chosen.trees, search_k))
-        again = next(measured, None)
-        if again is None:
-            again = audit.point(index, chosen.trees, search_k)
-            frontier.append(again)
-        chosen = again
+        chosen = audit.point(index, chosen.trees, search_k)
+        # Measured again where the sweep came by; one entry for each setting.
+        frontier = [point for point in frontier if (point.trees, point.search_k) != (chosen.trees, search_k)]
+        frontier.append(chosen)
     exact_ms = _exact_ms(vectors, audit.inside)
     annoy_ms = _annoy_ms(index, audit.inside, chosen.search_k)
     index.close()
@@ -226,6 +209,27 @@ def tune(vectors: np.ndarray, labels: np.ndarray, file: Path, settings: IndexSet
         reason=reason,
         note=f"{count} items in {dims} dimensions share one Annoy leaf: exact by itself" if count <= dims + 2 else "",
     )
+
+
+def _tried(audit: _Audit, file: Path, settings: IndexSettings) -> tuple[list[Point], Point, AnnoyFile]:
+    """All points that were measured, the one for stored items, and the opened file with its trees."""
+    frontier: list[Point] = []
+    trees = settings.trees or _FIRST_TREES
+    while True:
+        index = _built(audit.vectors, file, trees, settings.seed)
+        points = _swept(audit, index, trees, settings)
+        frontier += points
+        met = _first_met(points, settings)
+        in_time = met is not None and (not settings.query_ms or met.cpu_ms <= settings.query_ms)
+        if in_time or settings.trees is not None or trees >= _MOST_TREES:
+            break
+        index.close()
+        trees *= 2
+    chosen = _fastest(frontier, settings)
+    if chosen.trees != trees:
+        index.close()
+        index = _built(audit.vectors, file, chosen.trees, settings.seed)
+    return frontier, chosen, index
 
 
 def _built(vectors: np.ndarray, file: Path, trees: int, seed: int) -> AnnoyFile:
@@ -267,7 +271,7 @@ def _fastest(frontier: list[Point], settings: IndexSettings) -> Point:
 
 
 def _for_outside(frontier: list[Point], chosen: Point, settings: IndexSettings, exact_ms: float) -> Point | None:
-    """The least search at which queries from outside meet the target; `None` where exact search is no slower."""
+    """The least search at which queries from outside meet the target; `None` where none does or exact is as fast."""
     meeting = (
         point for point in frontier if point.trees == chosen.trees and point.outside_lower >= settings.recall_target
     )
@@ -311,7 +315,7 @@ def _choice(settings: IndexSettings, chosen: Point, exact_ms: float, annoy_ms: f
     budget = f"the budget of {settings.query_ms:g} ms a query (VETRINA_QUERY_MS)"
     if within:
         return serve_with, True, f"{reason}; within {budget}"
-    return serve_with, False, f"{reason}; over {budget}, which no setting that was measured keeps: recall comes first"
+    return serve_with, False, f"{reason}; over {budget}: recall comes first"
 
 
 def _exact_ms(vectors: np.ndarray, truth: Truth) -> float:
