@@ -26,7 +26,7 @@ _FIELDS: list[pa.Field[Any]] = [
 ]
 META_SCHEMA = pa.schema(_FIELDS)
 _BOX = ("ymin", "xmin", "ymax", "xmax")
-_MARKED = 256
+_MARKED = 64  # every so many-th id is a mark among which others are looked up
 _FEW = 32  # ids looked up one by one rather than all at once
 _BLOCK = 8192  # rows handled at once: 40 MB at 1280 dims
 
@@ -162,7 +162,9 @@ class Rows:
         first = np.flatnonzero(changed)
         self.starts = np.append(first, len(table)).astype(np.int64)
         self.product_of = np.cumsum(changed) - 1
-        self._ids = ids.take(first)
+        self._ids = pa.concat_arrays(ids.take(first).chunks or [pa.array([], pa.string())])
+        # One array each, so that a value is found without a search for its chunk.
+        self._columns = [pa.concat_arrays(c.chunks or [pa.array([], c.type)]) for c in self.table.columns]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -193,7 +195,7 @@ class Rows:
 
     @cached_property
     def _marks(self) -> list[str]:
-        """Every 256th id as Python text: looking up one of Arrow's costs microseconds."""
+        """Every 64th id as Python text: looking up one of Arrow's costs microseconds."""
         return self.product_ids(np.arange(0, self.products, _MARKED))
 
     def find_all(self, product_ids: Iterable[str]) -> np.ndarray:
@@ -237,8 +239,6 @@ class Rows:
 
     def infos(self, rows: np.ndarray) -> list[ItemInfo]:
         """What is known of the items in some rows, in their order."""
-        if not len(rows):
-            return []
         return [
             ItemInfo(
                 crop_id=item["crop_id"],
@@ -249,8 +249,19 @@ class Rows:
                 box=(item["ymin"], item["xmin"], item["ymax"], item["xmax"]),
                 batch=item["batch"],
             )
-            for item in self.table.take(rows).to_pylist()
+            for item in self._items(rows)
         ]
+
+    def _items(self, rows: np.ndarray) -> Iterator[dict[str, Any]]:
+        """A few items as plain values: one by one, since Arrow's `take` of a table wakes its threads for them."""
+        names = self.table.column_names
+        for row in rows.tolist():
+            yield {name: column[row].as_py() for name, column in zip(names, self._columns, strict=True)}
+
+    def labels_of(self, part: slice) -> set[str]:
+        """The labels of the items in some rows."""
+        column = self._columns[self.table.column_names.index("label")]
+        return {label for row in range(part.start, part.stop) if (label := column[row].as_py()) is not None}
 
 
 def rows_from_tables(tables: Iterable[pa.Table], dims: int, projection: Projection | None) -> Rows:

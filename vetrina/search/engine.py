@@ -222,8 +222,7 @@ class SearchEngine:
         """
         rows, at = self._rows_of(product_id)
         kinds = tuple(KINDS[code] for code in rows.kinds[at])
-        labels = rows.table["label"].slice(at.start, at.stop - at.start).to_pylist()
-        return Query(np.array(rows.vectors[at]), kinds, projected=True, labels=frozenset(filter(None, labels)))
+        return Query(np.array(rows.vectors[at]), kinds, projected=True, labels=frozenset(rows.labels_of(at)))
 
     def pairs(self, query: Query, product_id: str) -> list[Pair]:
         """Every pair of a query row and an item of a product, best first. Raises NotFound, SettingError."""
