@@ -360,6 +360,16 @@ def duplicates(as_json: Json = False) -> None:
 
 
 @app.command()
+def kinds(
+    k: Annotated[int, typer.Option("-k", min=1, help="How many neighbours to find.")] = 10, as_json: Json = False
+) -> None:
+    """Annoy, exact, LSH and graph indexes on the shop's vectors: what each costs to reach a recall."""
+    from orchestration import index_kinds
+
+    _print(index_kinds.kinds_of_shop(_deployment(), k), as_json, index_kinds.show)
+
+
+@app.command()
 def export(
     target: Annotated[
         str, typer.Argument(help="A file (.parquet, .csv, .jsonl), or a database: sqlite:///FILE, postgresql://….")

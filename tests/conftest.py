@@ -1,4 +1,6 @@
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,15 @@ from support.s3_server import S3Server, s3_server
 from support.shops import Shop, opened_shop
 
 PICTURES = Path(__file__).parent / "data" / "pictures"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_are_let_go() -> Iterator[None]:
+    """What Keras remembers of the networks of a file's tests goes with them: some GB over all files otherwise."""
+    yield
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.clear_session()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

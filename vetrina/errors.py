@@ -49,6 +49,10 @@ class IndexDamaged(StoreError):
     """An index version is missing files or fails its checksums."""
 
 
+class BrokenLibrary(VetrinaError):
+    """An installed library gives wrong results on this machine."""
+
+
 class RecallTooLow(VetrinaError):
     """A built index finds too few of the true neighbours to be published.
 

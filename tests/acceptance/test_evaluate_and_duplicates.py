@@ -116,6 +116,17 @@ def test_duplicates_are_shown_with_their_evidence(labelled: Shop) -> None:
     assert "same picture, encoded again or resized" in done.stdout
 
 
+def test_kinds_of_index_are_compared_on_the_vectors_of_the_shop(labelled: Shop) -> None:
+    found = values("kinds", "-k", 3)
+    assert [kind["kind"] for kind in found["kinds"]] == ["annoy", "exact", "lsh", "graph"]
+    assert found["version"] == labelled.deployment.window().index.version and found["k"] == 3
+    exact = found["kinds"][1]
+    assert [entry["recall"] for entry in exact["reached"]] == [1, 1, 1] and exact["visited"] == [1, 1, 1]
+    done = run("kinds", "-k", 3)
+    assert done.returncode == 0
+    assert "recall wanted" in done.stdout and "100.0%" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -146,6 +157,8 @@ def test_k_below_one_is_a_wrong_command(labelled: Shop) -> None:
     assert "-k" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["evaluate", "--label", "category"], ["duplicates"]], ids=lambda a: a[0])
+@pytest.mark.parametrize(
+    "arguments", [["evaluate", "--label", "category"], ["duplicates"], ["kinds"]], ids=lambda a: a[0]
+)
 def test_without_an_index_it_says_what_to_do(shop: Shop, arguments: list[str]) -> None:
     assert "vetrina add CATALOG" in refusal(*arguments)

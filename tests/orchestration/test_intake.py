@@ -303,7 +303,7 @@ def test_a_nightly_sync_works_what_changed_and_refuses_to_empty_the_shop(
 def test_a_source_in_trouble_is_tried_again_later_and_a_missing_one_is_not(
     shop: Shop, server: FaultServer, ticker: Ticker, monkeypatch: pytest.MonkeyPatch, code: int, again: bool
 ) -> None:
-    monkeypatch.setattr("vetrina.catalog.downloading.time.sleep", lambda _: None)
+    monkeypatch.setattr("vetrina.web_files.time.sleep", lambda _: None)
     monkeypatch.setattr("orchestration.intake_jobs._AGAIN", dg.RetryPolicy(max_retries=1))
     _export(shop, server, ["box"])
     shop.set(SYNC_SOURCE=server.url("/shop.csv"))

@@ -25,7 +25,8 @@ class Plan:
     Attributes:
         base: handle of the extractor to start from.
         label: name of the catalog attribute that is learnt, or `detected` for the detector's labels.
-        epochs: passes over the training part, at most.
+        epochs: passes over the training part, at most. The learning rate falls to nothing along them, so many more
+            make training stop, for want of a better epoch, while it is still high: with weights that never settled.
         batch: examples in one step.
         learning_rate: of the head, at its highest; it falls to nearly 0 along a cosine.
         trunk_rate: share of it that the unfrozen blocks learn with.
@@ -47,7 +48,7 @@ class Plan:
 
     base: str
     label: str
-    epochs: int = 30
+    epochs: int = 15
     batch: int = 32
     learning_rate: float = 1e-3
     trunk_rate: float = 0.3

@@ -7,28 +7,66 @@ there, so it is checked here.
 from __future__ import annotations
 
 import shutil
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import annoy
 import numpy as np
 
-from vetrina.errors import IndexDamaged, SettingError, StoreError
+from vetrina.errors import BrokenLibrary, IndexDamaged, SettingError, StoreError
 
+Metric = Literal["angular", "euclidean"]
 _CHECKS = 16
+_APART = 0.0142  # more than two unit vectors are apart whose cosine is 1 − 1e-4
 
 
-def build_file(vectors: np.ndarray, file: Path, *, trees: int, seed: int) -> None:
-    """Write an angular Annoy file; the same bytes for the same input.
+@lru_cache(maxsize=1)
+def check_annoy() -> None:
+    """Compare the installed Annoy with exact search over some vectors; once in a process, in about a millisecond.
+
+    Some compilers have made an Annoy that builds and loads as it should and finds one neighbour, or wrong ones.
+
+    Raises:
+        BrokenLibrary: it does not find the true neighbours.
+    """
+    rng = np.random.default_rng(17)
+    vectors = rng.standard_normal((64, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    index = annoy.AnnoyIndex(8, "angular")
+    index.set_seed(17)
+    for row, vector in enumerate(vectors):
+        index.add_item(row, vector)
+    index.build(10, n_jobs=1)
+    wrong = 0
+    for vector in vectors:
+        cosines = vectors @ vector
+        # So much search that no item is left out: what is missing or out of order is a fault, not an approximation.
+        found = cosines[index.get_nns_by_vector(vector, 10, 1 << 16)]
+        true = np.sort(cosines)[:-11:-1]
+        wrong += len(found) != len(true) or not np.allclose(found, true, atol=1e-5)
+    if wrong:
+        raise BrokenLibrary(
+            f"The installed annoy gives wrong neighbours for {wrong} of {len(vectors)} test vectors; build it again "
+            "for this machine with another compiler or plainer options: "
+            "ANNOY_COMPILER_ARGS=-O2,-std=c++14 pip install --force-reinstall --no-cache-dir --no-binary annoy annoy"
+        )
+
+
+def build_file(vectors: np.ndarray, file: Path, *, trees: int, seed: int, metric: Metric = "angular") -> None:
+    """Write an Annoy file; the same bytes for the same input.
 
     Args:
         vectors: float32 [n, d], n ≥ 1, finite; may be a memory map. Item i of the file is row i.
+        metric: "angular" or "euclidean".
 
     Raises:
+        BrokenLibrary: the installed Annoy gives wrong neighbours.
         StoreError: the disk refuses.
     """
+    check_annoy()
     _check_room(file, len(vectors), vectors.shape[1], trees)
-    index = annoy.AnnoyIndex(vectors.shape[1], "angular")
+    index = annoy.AnnoyIndex(vectors.shape[1], metric)
     index.set_seed(seed)
     try:
         index.on_disk_build(str(file))
@@ -63,14 +101,17 @@ class AnnoyFile:
     Args:
         items: how many items it must hold.
         vectors: float32 [n, d], the vectors it was built from.
+        metric: the one it was built for.
 
     Raises:
+        BrokenLibrary: the installed Annoy gives wrong neighbours.
         IndexDamaged: the file cannot be opened, holds another number of items, or fails to find its own items.
     """
 
-    def __init__(self, file: Path, vectors: np.ndarray) -> None:
+    def __init__(self, file: Path, vectors: np.ndarray, metric: Metric = "angular") -> None:
+        check_annoy()
         self.items, self.dims = vectors.shape
-        self._index: Any = annoy.AnnoyIndex(self.dims, "angular")
+        self._index: Any = annoy.AnnoyIndex(self.dims, metric)
         try:
             self._index.load(str(file))
         except OSError as error:
@@ -86,8 +127,8 @@ class AnnoyFile:
         for row in np.unique(np.linspace(0, self.items - 1, _CHECKS).astype(int)):
             vector = np.asarray(vectors[row])
             rows = self.nearest(vector, want, max(1000, 20 * want))
-            best = float((vectors[rows] @ vector).max()) if len(rows) else -1.0
-            if len(rows) < want or best < 1.0 - 1e-4:
+            apart = np.linalg.norm(vectors[rows] - vector, axis=1)
+            if len(rows) < want or apart.min() > _APART * np.linalg.norm(vector):
                 self.close()
                 raise IndexDamaged(
                     f"The Annoy file {name} does not find its own item {row} ({len(rows)} of {want} neighbours); "

@@ -106,7 +106,7 @@ def _tensorflow_hub() -> Any:
     tensorflow()  # set up before the hub's module uses it
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-        import tensorflow_hub  # type: ignore[import-untyped]
+        import tensorflow_hub
     return tensorflow_hub
 
 

@@ -7,6 +7,7 @@ belong here: how either keeps it.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -87,3 +88,12 @@ def sha256_of(file: Path) -> str:
 def blob_path(sha256: str) -> str:
     """Where a picture's bytes lie."""
     return f"blobs/{sha256[:2]}/{sha256}"
+
+
+def flush_to_disk(path: Path) -> None:
+    """Return when a file, or what a folder lists, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from vetrina.errors import StoreError
-from vetrina.store.files import FileInfo
+from vetrina.store.files import FileInfo, flush_to_disk
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
@@ -88,10 +88,10 @@ class LocalFiles:
             if not target.parent.is_dir():
                 target.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            _flush(temporary)
+            flush_to_disk(temporary)
             temporary.replace(target)
             published = True
-            _flush(target.parent)
+            flush_to_disk(target.parent)
         except OSError as error:
             raise self._unwritable(path, error) from error
         finally:
@@ -105,9 +105,9 @@ class LocalFiles:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(data)
-            _flush(temporary)
+            flush_to_disk(temporary)
             os.link(temporary, target)  # fails when the name is taken, whole or not at all
-            _flush(target.parent)
+            flush_to_disk(target.parent)
         except FileExistsError:
             return False
         except OSError as error:
@@ -200,13 +200,5 @@ def _read_file(path: str) -> bytes:
             if size <= 0:
                 break
         return parts[0] if len(parts) == 1 else b"".join(parts)
-    finally:
-        os.close(handle)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
