@@ -164,7 +164,10 @@ class Rows:
         self.product_of = np.cumsum(changed) - 1
         self._ids = pa.concat_arrays(ids.take(first).chunks or [pa.array([], pa.string())])
         # One array each, so that a value is found without a search for its chunk.
-        self._columns = [pa.concat_arrays(c.chunks or [pa.array([], c.type)]) for c in self.table.columns]
+        self._columns = {
+            name: pa.concat_arrays(column.chunks or [pa.array([], column.type)])
+            for name, column in zip(self.table.column_names, self.table.columns, strict=True)
+        }
 
     def __len__(self) -> int:
         return len(self.table)
@@ -231,7 +234,7 @@ class Rows:
         return sorted(name for name in self._postings if name is not None)
 
     def items_labelled(self, labels: Collection[str | None]) -> np.ndarray:
-        """Rows of the items with one of the labels: int64, ascending."""
+        """Rows of the items with one of the labels: int64, ascending; not to be changed."""
         lists = [self._postings[label] for label in set(labels) if label in self._postings]
         if len(lists) == 1:
             return lists[0]
@@ -254,14 +257,13 @@ class Rows:
 
     def _items(self, rows: np.ndarray) -> Iterator[dict[str, Any]]:
         """A few items as plain values: one by one, since Arrow's `take` of a table wakes its threads for them."""
-        names = self.table.column_names
         for row in rows.tolist():
-            yield {name: column[row].as_py() for name, column in zip(names, self._columns, strict=True)}
+            yield {name: column[row].as_py() for name, column in self._columns.items()}
 
     def labels_of(self, part: slice) -> set[str]:
         """The labels of the items in some rows."""
-        column = self._columns[self.table.column_names.index("label")]
-        return {label for row in range(part.start, part.stop) if (label := column[row].as_py()) is not None}
+        labels = self._columns["label"].slice(part.start, part.stop - part.start).to_pylist()
+        return {label for label in labels if label is not None}
 
 
 def rows_from_tables(tables: Iterable[pa.Table], dims: int, projection: Projection | None) -> Rows:
