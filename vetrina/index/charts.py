@@ -14,11 +14,11 @@ _TREE_COLOURS = ("#0072B2", "#D55E00", "#009E73")  # by number of trees, of whic
 _GREY = "#5f6672"
 _MOST_CLASSES = 20
 _LONGEST = 22  # characters of a name
-_DPI = 80
+_DPI = 60
 
 
 def recall_png(recall: Mapping[str, Any]) -> bytes:
-    """The frontier and the classes with lowest recall: a PNG of some 30 kB.
+    """The frontier and the classes with lowest recall: a PNG of 25 to 50 kB.
 
     Args:
         recall: of a manifest with a frontier (`vetrina.index.tuning.Tuned.as_json`).
@@ -26,7 +26,7 @@ def recall_png(recall: Mapping[str, Any]) -> bytes:
     from matplotlib.figure import Figure
 
     classes = sorted((entry for entry in recall["by_label"] if entry["label"] is not None), key=lambda e: e["recall"])
-    figure = Figure((9.5, 4.0), dpi=_DPI, layout="constrained")
+    figure = Figure((9.0, 4.0), dpi=_DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw_frontier(left, recall)
     _draw_classes(right, classes[:_MOST_CLASSES], recall)
