@@ -9,13 +9,15 @@ import dagster as dg
 from assets.checks import INDEX_CHECKS, results
 from assets.embeddings import embeddings
 from assets.failures import told_to_people
+from assets.previews import inline_png
 from assets.steps import GPU_POOL, GPU_STEP
 from resources.index import IndexResource
 from resources.models import DetectorResource, ExtractorResource, model_fingerprints
 from resources.storage import StoreResource
 from vetrina.errors import RecallTooLow
+from vetrina.index.charts import recall_png
 from vetrina.index.lineage import BatchShare, batches_in
-from vetrina.index.manifest import MANIFEST
+from vetrina.index.manifest import MANIFEST, Manifest
 from vetrina.index.outdated import outdated_batches
 from vetrina.index.publishing import publish_index
 from vetrina.index.versions import version_folder
@@ -84,6 +86,8 @@ def similarity_index(
             "why": manifest.serve_reason,
             "recall": manifest.recall["recall"],
             "recall_lower_95": manifest.recall["lower_95"],
+            **_chart(manifest),
+            "exact_classes": manifest.exact_classes,
             "recall_by_label": dg.MetadataValue.json(manifest.recall["by_label"]),
             "annoy": dg.MetadataValue.json(manifest.annoy),
             "fingerprints": dg.MetadataValue.json(fingerprints),
@@ -91,6 +95,13 @@ def similarity_index(
             "manifest": f"{folder}/{MANIFEST}",
         },
     )
+
+
+def _chart(manifest: Manifest) -> dict[str, dg.MarkdownMetadataValue]:
+    """The chart of what was measured; an index of before there was a frontier has none."""
+    if "frontier" not in manifest.recall:
+        return {}
+    return {"recall_and_time": inline_png("recall and time", recall_png(manifest.recall))}
 
 
 def _table(batches: list[BatchShare]) -> dg.TableMetadataValue:

@@ -134,6 +134,8 @@ def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
             "serve_with": manifest.serve_with,
             "recall": manifest.recall["recall"],
             "recall_lower_95": manifest.recall["lower_95"],
+            "worst_class": worst_class(manifest.recall),
+            "exact_classes": manifest.exact_classes,
             "fingerprints": manifest.fingerprints,
         }
     batches = []
@@ -162,6 +164,12 @@ def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
         "damaged": damaged,
         "undetectable_classes": list(deployment.detector.undetectable()),
     }
+
+
+def worst_class(recall: dict[str, Any]) -> dict[str, Any] | None:
+    """The class whose products' neighbours Annoy finds fewest of, as a manifest has it; None without classes."""
+    classes = [entry for entry in recall["by_label"] if entry["label"] is not None]
+    return min(classes, key=lambda entry: float(entry["recall"]), default=None)
 
 
 def _names(window: ShopWindow, product_ids: list[str]) -> dict[str, str]:

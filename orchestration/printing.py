@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from vetrina.words import counted
+
 _out = Console(highlight=False, soft_wrap=True)
 _PAIRS = 3  # of an explanation that a person is shown; the first decides
 _STEPS = {
@@ -214,11 +216,21 @@ def status(report: dict[str, Any]) -> None:
             f"Index {index['version']} (publication {index['number']}): {index['products']} products, "
             f"{index['items']} vectors, served by {index['serve_with']} search, recall@10 {index['recall']:.3f}"
         )
+        _classes(index)
     if report["undetectable_classes"]:
         names = ", ".join(report["undetectable_classes"])
         _out.print(f"[yellow]note[/yellow] The detector does not know these classes, so they get no crops: {names}")
     for problem in report["damaged"]:
         _out.print(f"[yellow]note[/yellow] {escape(problem)}")
+
+
+def _classes(index: dict[str, Any]) -> None:
+    worst = index["worst_class"]
+    if worst is not None:
+        asked = counted(worst["queries"], "query", "queries")
+        _out.print(f"Lowest recall of a class: {escape(worst['label'])} {worst['recall']:.3f} ({asked})")
+    if index["exact_classes"] and index["serve_with"] != "exact":
+        _out.print(f"Searched exactly, being below the target: {escape(', '.join(index['exact_classes']))}")
 
 
 def published(report: dict[str, Any]) -> None:

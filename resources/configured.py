@@ -40,6 +40,7 @@ def index_of(settings: Settings) -> IndexResource:
         trees=settings.trees,
         search_k=settings.search_k,
         recall_target=settings.recall_target,
+        query_ms=settings.query_ms,
         serve_with=settings.serve_with,
         neighbours=settings.neighbours,
         same_class=settings.same_class,

@@ -13,6 +13,7 @@ class IndexResource(dg.ConfigurableResource):
     trees: int = Field(description="Annoy trees; 0: chosen for the target (VETRINA_TREES).")
     search_k: int = Field(description="Annoy nodes a query visits; 0: chosen (VETRINA_SEARCH_K).")
     recall_target: float = Field(description="Share of the true 10 nearest to find (VETRINA_RECALL_TARGET).")
+    query_ms: float = Field(0.0, description="CPU time a search may take, ms; 0: no limit (VETRINA_QUERY_MS).")
     serve_with: str = Field(description="Search by annoy, exact or auto (VETRINA_SERVE_WITH).")
     neighbours: int = Field(description="Similar products for each product (VETRINA_NEIGHBOURS).")
     device: str = Field(description="cpu, gpu or auto (VETRINA_INDEX_DEVICE).")
@@ -26,6 +27,7 @@ class IndexResource(dg.ConfigurableResource):
             trees=self.trees or None,
             search_k=self.search_k or None,
             recall_target=self.recall_target,
+            query_ms=self.query_ms,
             serve_with=self.serve_with,
         )
 

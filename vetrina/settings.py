@@ -83,6 +83,11 @@ class Settings:
     trees: int = _setting(0, "VETRINA_TREES", "Annoy trees; 0: chosen for the recall target.")
     search_k: int = _setting(0, "VETRINA_SEARCH_K", "Annoy nodes visited by a query; 0: chosen for the recall target.")
     recall_target: float = _setting(0.99, "VETRINA_RECALL_TARGET", "Share of the true 10 nearest a query must find.")
+    query_ms: float = _setting(
+        0.0,
+        "VETRINA_QUERY_MS",
+        "CPU milliseconds that a search in the index may take; 0: no limit. The recall target comes first.",
+    )
     serve_with: str = _setting(
         "auto", "VETRINA_SERVE_WITH", "Search by annoy, exact, or auto: the faster that meets the recall target."
     )

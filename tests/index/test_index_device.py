@@ -18,9 +18,9 @@ from vetrina.index import candidates
 from vetrina.index import device as module
 from vetrina.index.build import build_index
 from vetrina.index.device import Device, NumpyDevice, TensorFlowDevice, choose_device
+from vetrina.index.recall import exact_truth
 from vetrina.index.settings import IndexSettings
 from vetrina.index.table import similar_products
-from vetrina.index.tuning import exact_truth
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from index_samples import shop, unit
 
-from vetrina.errors import StoreError
+from vetrina.errors import SettingError, StoreError
 from vetrina.index import tuning
 from vetrina.index.annoy_file import AnnoyFile, build_file
+from vetrina.index.recall import exact_truth, lower_bound, outside_truth, recalls
+from vetrina.index.sampling import from_outside
 from vetrina.index.settings import IndexSettings
-from vetrina.index.tuning import exact_truth, lower_bound, recalls, tune
+from vetrina.index.tuning import tune
 
 
 def clustered(count: int, dims: int, seed: int = 0) -> np.ndarray:
@@ -80,25 +82,25 @@ def test_search_k_grows_until_the_bound_meets_the_target(tmp_path: Path, monkeyp
     low = tune(vectors, np.zeros(4000, int), tmp_path / "a.ann", IndexSettings(recall_target=0.8))
     high = tune(vectors, np.zeros(4000, int), tmp_path / "b.ann", IndexSettings(recall_target=0.99))
     assert low.met and high.met
-    assert 0.8 <= low.lower <= low.recall and 0.99 <= high.lower <= high.recall
-    assert low.search_k < high.search_k
+    assert 0.8 <= low.chosen.lower <= low.chosen.recall and 0.99 <= high.chosen.lower <= high.chosen.recall
+    assert low.chosen.search_k < high.chosen.search_k
     index = AnnoyFile(tmp_path / "b.ann", vectors)
-    everything = recalls(vectors, index, exact_truth(vectors, np.arange(4000), 10), high.search_k)
+    everything = recalls(vectors, index, exact_truth(vectors, np.arange(4000), 10), high.chosen.search_k)
     assert everything.mean() >= 0.99, "the promise holds for all items, not only for the sample"
 
 
 def test_explicit_trees_and_search_k_are_used_and_still_measured(tmp_path: Path) -> None:
     vectors = clustered(3000, 8)
     tuned = tune(vectors, np.zeros(3000, int), tmp_path / "x.ann", IndexSettings(trees=2, search_k=15))
-    assert (tuned.trees, tuned.search_k) == (2, 15)
-    assert not tuned.met and 0.0 < tuned.recall < 0.99
+    assert (tuned.chosen.trees, tuned.chosen.search_k) == (2, 15)
+    assert not tuned.met and 0.0 < tuned.chosen.recall < 0.99
     assert tuned.serve_with == "exact" and "out of reach" in tuned.reason
 
 
 def test_more_trees_are_built_when_search_alone_does_not_reach_the_target(tmp_path: Path) -> None:
     vectors = unit(np.random.default_rng(1).standard_normal((2500, 24)))
     tuned = tune(vectors, np.zeros(2500, int), tmp_path / "x.ann", IndexSettings(search_k=900, recall_target=0.98))
-    assert tuned.met and tuned.trees > 40 and tuned.search_k == 900
+    assert tuned.met and tuned.chosen.trees > 40 and tuned.chosen.search_k == 900
 
 
 def test_serving_follows_the_setting_and_says_so(tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_serving_follows_the_setting_and_says_so(tmp_path: Path) -> None:
 
 def test_few_items_are_noted_to_share_one_leaf(tmp_path: Path) -> None:
     few = tune(clustered(10, 8), np.zeros(10, int), tmp_path / "x.ann", IndexSettings())
-    assert "one Annoy leaf" in few.note and few.recall == few.lower == 1.0 and few.k == 9
+    assert "one Annoy leaf" in few.note and few.chosen.recall == few.chosen.lower == 1.0 and few.k == 9
     assert tune(clustered(300, 8), np.zeros(300, int), tmp_path / "y.ann", IndexSettings()).note == ""
 
 
@@ -119,7 +121,7 @@ def test_recall_is_given_for_every_label_however_few_its_items(tmp_path: Path) -
     labels = np.zeros(900, int)
     labels[5], labels[10:40] = 1, 2
     tuned = tune(clustered(900, 6), labels, tmp_path / "x.ann", IndexSettings())
-    assert [(entry["label"], entry["queries"]) for entry in tuned.by_label] == [(0, 20), (2, 20), (1, 1)]
+    assert [(entry["label"], entry["queries"]) for entry in tuned.by_label] == [(0, 400), (2, 30), (1, 1)]
     assert all(0.0 <= entry["recall"] <= 1.0 for entry in tuned.by_label)
 
 
@@ -134,3 +136,104 @@ def test_an_index_that_the_disk_cannot_hold_is_refused_before_it_is_begun(
     with pytest.raises(StoreError, match="MB free; free some room"):
         build_file(vectors, tmp_path / "too large", trees=4, seed=1)
     assert not (tmp_path / "too large").exists()
+
+
+def test_what_was_measured_is_kept_and_the_least_search_that_meets_the_target_is_chosen(tmp_path: Path) -> None:
+    vectors = clustered(4000, 12)
+    tuned = tune(vectors, np.full(4000, -1), tmp_path / "x.ann", IndexSettings(recall_target=0.97))
+    searches = [point.search_k for point in tuned.frontier]
+    assert searches == sorted(set(searches)) and len(searches) > 2
+    assert tuned.chosen == next(point for point in tuned.frontier if point.lower >= 0.97)
+    assert all(point.cpu_ms > 0 and point.trees == 40 for point in tuned.frontier)
+    described = tuned.as_json()
+    assert [point["search_k"] for point in described["frontier"]] == searches
+    assert described["lower_95"] == tuned.chosen.lower and described["queries"] == 400
+
+
+def test_queries_from_outside_meet_the_target_at_a_search_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "_exact_ms", lambda vectors, truth: 1e9)  # exact search never pays
+    monkeypatch.setattr(tuning, "_FIRST_SEARCH_K", 20)
+    vectors = clustered(6000, 12)
+    tuned = tune(vectors, np.full(6000, -1), tmp_path / "x.ann", IndexSettings(recall_target=0.9))
+    assert tuned.outside is not None and tuned.outside.outside_lower >= 0.9
+    assert tuned.outside.search_k > tuned.chosen.search_k, "a stored item is easier to find around"
+    fresh = from_outside(vectors, 1000, np.random.default_rng(99))
+    index = AnnoyFile(tmp_path / "x.ann", vectors)
+    truth = outside_truth(vectors, fresh, 10)
+    assert recalls(vectors, index, truth, tuned.outside.search_k).mean() >= 0.9, "it holds for other queries too"
+    for vector, kth in zip(fresh[:20].astype(float), truth.kth, strict=False):
+        assert np.sort(vectors @ vector)[-10] == pytest.approx(kth, abs=1e-5)
+
+
+def test_queries_from_outside_are_searched_exactly_where_annoy_does_not_meet_the_target(tmp_path: Path) -> None:
+    vectors = clustered(3000, 8)
+    tuned = tune(vectors, np.full(3000, -1), tmp_path / "x.ann", IndexSettings(trees=2, search_k=15))
+    assert tuned.outside is None and tuned.as_json()["outside"] is None
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(1e-6, False), (1e6, True)])
+def test_a_budget_of_time_comes_after_recall_and_the_reason_says_whether_it_is_kept(
+    tmp_path: Path, budget: float, kept: bool
+) -> None:
+    vectors = clustered(1500, 8)
+    settings = IndexSettings(query_ms=budget, serve_with="annoy", recall_target=0.95)
+    tuned = tune(vectors, np.full(1500, -1), tmp_path / "x.ann", settings)
+    assert tuned.met and tuned.within_budget is kept and tuned.as_json()["within_budget"] is kept
+    # Out of time there are more trees to be tried; the file is that of the setting that was chosen.
+    assert {point.trees for point in tuned.frontier} == ({40} if kept else {40, 80, 160})
+    build_file(vectors, tmp_path / "again.ann", trees=tuned.chosen.trees, seed=settings.seed)
+    assert (tmp_path / "again.ann").read_bytes() == (tmp_path / "x.ann").read_bytes()
+    assert ("within the budget of" if kept else "recall comes first") in tuned.reason
+    assert "VETRINA_QUERY_MS" in tuned.reason
+
+
+def test_without_a_budget_nothing_is_said_of_it(tmp_path: Path) -> None:
+    tuned = tune(clustered(300, 4), np.full(300, -1), tmp_path / "x.ann", IndexSettings())
+    assert tuned.within_budget is None and "budget" not in tuned.reason
+
+
+def hard_and_easy() -> tuple[np.ndarray, np.ndarray]:
+    """A class of scattered items (code 0) among many that lie close together in clusters (code 1)."""
+    rng = np.random.default_rng(4)
+    scattered = unit(rng.standard_normal((600, 12)))
+    return np.concatenate([scattered, clustered(3000, 12)]), np.repeat([0, 1], [600, 3000])
+
+
+def test_a_class_that_annoy_serves_badly_is_below_the_target_and_the_others_are_not(tmp_path: Path) -> None:
+    vectors, labels = hard_and_easy()
+    tuned = tune(vectors, labels, tmp_path / "x.ann", IndexSettings(trees=40, search_k=300, recall_target=0.95))
+    below = {entry["label"]: entry["below_target"] for entry in tuned.by_label}
+    assert below == {0: True, 1: False}
+    assert tuned.as_json()["exact_classes"] == [0]
+    unlabelled = np.where(labels == 0, -1, labels)
+    again = tune(vectors, unlabelled, tmp_path / "y.ann", IndexSettings(trees=40, search_k=300, recall_target=0.95))
+    assert again.as_json()["exact_classes"] == [], "items without a label are no class"
+
+
+def test_a_little_more_search_is_spent_before_a_class_is_given_up(tmp_path: Path) -> None:
+    vectors, labels = hard_and_easy()
+    without = tune(vectors, np.full(len(labels), -1), tmp_path / "x.ann", IndexSettings(recall_target=0.95))
+    tuned = tune(vectors, labels, tmp_path / "y.ann", IndexSettings(recall_target=0.95))
+    assert without.chosen.search_k < tuned.chosen.search_k <= 4 * without.chosen.search_k
+    assert tuned.chosen in tuned.frontier
+    assert not any(entry["below_target"] for entry in tuned.by_label)
+
+
+def test_a_class_with_too_few_queries_for_any_bound_is_judged_by_its_mean(tmp_path: Path) -> None:
+    vectors = clustered(3000, 6)
+    labels = np.arange(3000) % 60  # 50 items of each of 60 classes: every item is asked for
+    tuned = tune(vectors, labels, tmp_path / "x.ann", IndexSettings())
+    assert {entry["queries"] for entry in tuned.by_label} == {50}
+    assert all(entry["lower_95"] == entry["recall"] for entry in tuned.by_label)
+    many = tune(vectors, np.arange(3000) % 15, tmp_path / "y.ann", IndexSettings(recall_sample=100))
+    assert {entry["queries"] for entry in many.by_label} == {100}
+    assert all(entry["lower_95"] < entry["recall"] for entry in many.by_label)
+    assert not any(entry["below_target"] for entry in many.by_label if entry["recall"] >= 0.99)
+
+
+def test_a_budget_that_is_no_number_of_milliseconds_is_refused() -> None:
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(SettingError, match="query_ms is"):
+            IndexSettings(query_ms=wrong)

@@ -114,7 +114,7 @@ def test_an_index_below_its_recall_target_is_not_published_and_the_former_goes_o
     before = history(store)
     run_batch(instance, shop.register(shop.catalog("summer", rows_of(server, ["bootie"]))).key)
     # So few items share one leaf, which is exact; a measurement that finds nothing stands for a poor Annoy file.
-    monkeypatch.setattr(tuning, "recalls", lambda vectors, index, truth, search_k: 0.0 * truth.kth)
+    monkeypatch.setattr(tuning, "timed_recalls", lambda vectors, index, truth, search_k: (0.0 * truth.kth, 0.1))
     shop.set(SERVE_WITH="annoy")
     with pytest.raises(RunFailed, match=r"^The new index finds 0\.000 .*was not published.*VETRINA_SERVE_WITH"):
         run_publish(instance)

@@ -180,7 +180,7 @@ def test_a_dry_run_says_what_it_would_cost_and_does_nothing(
 
 def test_an_index_that_would_find_too_little_is_not_prepared(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VETRINA_SERVE_WITH", "annoy")
-    monkeypatch.setattr(tuning, "recalls", lambda vectors, index, truth, search_k: 0.0 * truth.kth)
+    monkeypatch.setattr(tuning, "timed_recalls", lambda vectors, index, truth, search_k: (0.0 * truth.kth, 0.1))
     records = history(stocked.deployment.store)
     with pytest.raises(RecallTooLow, match="so it was not published and the former version goes on"):
         switch(stocked)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from vetrina.errors import StoreError
 from vetrina.index.manifest import ANNOY, ITEMS, MANIFEST, PROJECTION, VECTORS, FileCheck, Manifest
 from vetrina.index.projection import Moments, Projection, to_index_space, unit_rows
+from vetrina.index.recall import NO_LABEL
 from vetrina.index.rows import read_blocks, row_order
 from vetrina.index.settings import IndexSettings
 from vetrina.index.tuning import tune
@@ -68,11 +69,13 @@ def build_index(
     meta = meta.take(pa.array(order)).combine_chunks()
     pq.write_table(meta, folder / ITEMS, compression="zstd", row_group_size=1 << 17)
     vectors = _write_vectors(items, folder / VECTORS, hashes, order, (raw_dims, dims), projection)
-    codes = meta["label"].combine_chunks().dictionary_encode(null_encoding="encode")
-    tuned = tune(vectors, codes.indices.to_numpy(zero_copy_only=False), folder / ANNOY, settings, device)
-    names = codes.dictionary.to_pylist()
+    codes = meta["label"].combine_chunks().dictionary_encode()
+    labels = codes.indices.fill_null(NO_LABEL).to_numpy(zero_copy_only=False)
+    tuned = tune(vectors, labels, folder / ANNOY, settings, device)
+    names = {NO_LABEL: None, **dict(enumerate(codes.dictionary.to_pylist()))}
     recall = tuned.as_json()
     recall["by_label"] = [{**entry, "label": names[entry["label"]]} for entry in recall["by_label"]]
+    recall["exact_classes"] = [names[code] for code in recall["exact_classes"]]
     del vectors
     files = {
         name: FileCheck(sha256_of(folder / name), (folder / name).stat().st_size)
@@ -87,8 +90,9 @@ def build_index(
         projection=None if projection is None else {"dims": dims, "variance_kept": projection.variance_kept},
         projection_note=note,
         annoy={
-            "trees": tuned.trees,
-            "search_k": tuned.search_k,
+            "trees": tuned.chosen.trees,
+            "search_k": tuned.chosen.search_k,
+            "outside_search_k": None if tuned.outside is None else tuned.outside.search_k,
             "seed": settings.seed,
             "n_jobs": 1,
             "metric": "angular",

@@ -33,7 +33,8 @@ class Manifest:
         products, items: counts.
         raw_dims, dims: dimensions of the extractor's vectors and of the index space.
         projection: {"dims", "variance_kept"} or `None`; `projection_note` says why there is none.
-        annoy: {"trees", "search_k", "seed", "n_jobs", "metric"}.
+        annoy: {"trees", "search_k", "outside_search_k", "seed", "n_jobs", "metric"}; `None` for the third means exact
+            search, and an index of before it was measured lacks it.
         recall: measured; see `vetrina.index.tuning.Tuned.as_json`.
         serve_with: "annoy" or "exact", `serve_reason` says why.
         settings: the settings of the build.
@@ -64,6 +65,11 @@ class Manifest:
     extractor: str = ""
     files: dict[str, FileCheck] = field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def exact_classes(self) -> list[str]:
+        """Labels whose products are searched exactly, since Annoy finds too few of their neighbours."""
+        return list(self.recall.get("exact_classes", ()))
 
     def to_bytes(self) -> bytes:
         """As JSON; the same bytes for the same manifest."""

@@ -26,6 +26,7 @@ _FIELDS: list[pa.Field[Any]] = [
 ]
 META_SCHEMA = pa.schema(_FIELDS)
 _BOX = ("ymin", "xmin", "ymax", "xmax")
+_MARKED = 64  # every so many-th id is a mark among which others are looked up
 _FEW = 32  # ids looked up one by one rather than all at once
 _BLOCK = 8192  # rows handled at once: 40 MB at 1280 dims
 _JOINED = 2048  # rows of small tables put together: beyond, checks cost no less and memory does
@@ -177,7 +178,12 @@ class Rows:
         first = np.flatnonzero(changed)
         self.starts = np.append(first, len(table)).astype(np.int64)
         self.product_of = np.cumsum(changed) - 1
-        self._ids = ids.take(first)
+        self._ids = pa.concat_arrays(ids.take(first).chunks or [pa.array([], pa.string())])
+        # One array each, so that a value is found without a search for its chunk.
+        self._columns = {
+            name: pa.concat_arrays(column.chunks or [pa.array([], column.type)])
+            for name, column in zip(self.table.column_names, self.table.columns, strict=True)
+        }
 
     def __len__(self) -> int:
         return len(self.table)
@@ -206,7 +212,14 @@ class Rows:
 
     def position(self, product_id: str) -> int:
         """Where the id is or would be in the order of ids."""
-        return bisect_left(range(self.products), product_id, key=self.product_id)
+        mark = bisect_left(self._marks, product_id)
+        low, high = max(0, (mark - 1) * _MARKED), min(mark * _MARKED, self.products)
+        return bisect_left(range(self.products), product_id, low, high, key=self.product_id)
+
+    @cached_property
+    def _marks(self) -> list[str]:
+        """Every 64th id as Python text: looking up one of Arrow's costs microseconds."""
+        return self.product_ids(np.arange(0, self.products, _MARKED))
 
     def find_all(self, product_ids: Iterable[str]) -> np.ndarray:
         """Positions of those of the ids that are here: int64, sorted, each once."""
@@ -241,8 +254,10 @@ class Rows:
         return sorted(name for name in self._postings if name is not None)
 
     def items_labelled(self, labels: Collection[str | None]) -> np.ndarray:
-        """Rows of the items with one of the labels: int64, ascending."""
+        """Rows of the items with one of the labels: int64, ascending; not to be changed."""
         lists = [self._postings[label] for label in set(labels) if label in self._postings]
+        if len(lists) == 1:
+            return lists[0]
         return np.sort(np.concatenate(lists)) if lists else np.zeros(0, np.int64)
 
     def infos(self, rows: np.ndarray) -> list[ItemInfo]:
@@ -257,8 +272,18 @@ class Rows:
                 box=(item["ymin"], item["xmin"], item["ymax"], item["xmax"]),
                 batch=item["batch"],
             )
-            for item in self.table.take(rows).to_pylist()
+            for item in self._items(rows)
         ]
+
+    def _items(self, rows: np.ndarray) -> Iterator[dict[str, Any]]:
+        """A few items as plain values: one by one, since Arrow's `take` of a table wakes its threads for them."""
+        for row in rows.tolist():
+            yield {name: column[row].as_py() for name, column in self._columns.items()}
+
+    def labels_of(self, part: slice) -> set[str]:
+        """The labels of the items in some rows."""
+        labels = self._columns["label"].slice(part.start, part.stop - part.start).to_pylist()
+        return {label for label in labels if label is not None}
 
 
 def rows_from_tables(tables: Iterable[pa.Table], dims: int, projection: Projection | None) -> Rows:

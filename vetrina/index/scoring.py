@@ -47,10 +47,17 @@ def scan(
     # [item kind, query row]: what each pair loses.
     loss = penalties.T[:, kinds].astype(np.float32)
     size = max(1, BLOCK_CELLS // query.shape[1])
+    picked = np.empty((size, query.shape[1]), np.float32)
     for start in range(0, count, size):
         part = slice(start, start + size)
-        where = part if items is None else items[part]
-        vectors, codes = rows.vectors[where], rows.kinds[where]
+        where: slice | np.ndarray
+        if items is None:
+            where, vectors = part, rows.vectors[part]
+        else:
+            where = items[part]
+            # Rows are in range, and "clip" writes them where they are wanted without a copy.
+            vectors = np.take(rows.vectors, where, axis=0, out=picked[: len(where)], mode="clip")
+        codes = rows.kinds[where]
         # One row at a time: a matrix with a few columns keeps BLAS threads waiting for each other.
         for at, row in enumerate(query):
             scores = vectors @ row
@@ -88,10 +95,10 @@ def best_pairs(rows: Rows, items: np.ndarray, query: np.ndarray, kinds: np.ndarr
         across = np.arange(len(best))
         scores[part], cosines[part], query_rows[part] = adjusted[across, best], cosine[across, best], best
     owners = rows.product_of[items]
-    new = _changes(owners)
-    first = np.flatnonzero(new)
     if not count:
         return Pairs(owners, scores, cosines, query_rows, items)
+    new = _changes(owners)
+    first = np.flatnonzero(new)
     group = np.cumsum(new) - 1
     top = np.maximum.reduceat(scores, first)
     hits = np.flatnonzero(scores == top[group])
@@ -104,6 +111,14 @@ def _changes(owners: np.ndarray) -> np.ndarray:
     new = np.ones(len(owners), bool)
     new[1:] = owners[1:] != owners[:-1]
     return new
+
+
+def among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which values are known: bool, as long as `values`. As `np.isin`, for `known` ascending and each once."""
+    if not len(known):
+        return np.zeros(len(values), bool)
+    places = np.searchsorted(known, values)
+    return known[np.minimum(places, len(known) - 1)] == values
 
 
 def at_least_kth(scores: np.ndarray, k: int) -> float:

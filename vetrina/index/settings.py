@@ -86,7 +86,10 @@ class IndexSettings:
         trees: Annoy trees; `None` finds out.
         search_k: Annoy nodes to inspect per query; `None` finds out.
         recall_target: share of the true `recall_k` nearest items that Annoy must find, with 95 % confidence.
-        recall_sample: queries the recall is measured with (plus a few per label).
+        recall_sample: stored items the recall is measured with, as many vectors from outside, and at most as many
+            items of each label.
+        query_ms: CPU time that a query may take; 0 sets no limit. What was measured then decides on the trees, so
+            two builds from the same items may differ.
         seed: of the Annoy file and of every sample.
         crop_penalty: what a (whole, crop) pair loses from its cosine.
         crop_crop_penalty: the same for two crops; `None` means `crop_penalty`.
@@ -102,6 +105,7 @@ class IndexSettings:
     recall_target: float = 0.99
     recall_k: int = 10
     recall_sample: int = 400
+    query_ms: float = 0.0
     seed: int = 17
     crop_penalty: float = 0.05
     crop_crop_penalty: float | None = 0.2
@@ -114,6 +118,8 @@ class IndexSettings:
                 raise SettingError(f"{name} is {value}; it must be at least 1")
         if not 0.0 < self.recall_target <= 1.0:
             raise SettingError(f"recall_target is {self.recall_target}; it must be above 0 and at most 1")
+        if not (math.isfinite(self.query_ms) and self.query_ms >= 0.0):
+            raise SettingError(f"query_ms is {self.query_ms}; it must be 0 (no limit) or a number of milliseconds")
         if self.serve_with not in SERVE:
             raise SettingError(f"serve_with is {self.serve_with!r}; use one of {', '.join(SERVE)}")
         _ = self.penalties

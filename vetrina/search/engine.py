@@ -19,7 +19,7 @@ from vetrina.errors import NotFound, SettingError
 from vetrina.index.projection import to_index_space
 from vetrina.index.reader import Index
 from vetrina.index.rows import ItemInfo, Rows, rows_from_tables
-from vetrina.index.scoring import ROUNDING, Pairs, at_least_kth, best_pairs, scan
+from vetrina.index.scoring import ROUNDING, Pairs, among, at_least_kth, best_pairs, scan
 from vetrina.index.settings import KINDS, Penalties, kind_codes, penalty_matrix
 
 _FIRST_CANDIDATES = 32
@@ -34,11 +34,13 @@ class Query:
         vectors: float32 [m, D], m ≥ 1, finite, not zero.
         kinds: "whole" or "crop" per row.
         projected: the vectors are in index space already (those of `product_query` are: an index keeps no others).
+        labels: the classes of what is on it.
     """
 
     vectors: np.ndarray
     kinds: tuple[str, ...]
     projected: bool = False
+    labels: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,7 @@ class SearchEngine:
         """
         rows, at = self._rows_of(product_id)
         kinds = tuple(KINDS[code] for code in rows.kinds[at])
-        return Query(np.array(rows.vectors[at]), kinds, projected=True)
+        return Query(np.array(rows.vectors[at]), kinds, projected=True, labels=frozenset(rows.labels_of(at)))
 
     def pairs(self, query: Query, product_id: str) -> list[Pair]:
         """Every pair of a query row and an item of a product, best first. Raises NotFound, SettingError."""
@@ -299,12 +301,13 @@ class SearchEngine:
         vectors, kinds = self._prepared(query)
         hidden = [segment.rows.find_all(set(exclude)) for segment in self._segments]
         # Among few products Annoy would have to be asked for nearly all items until k of them are found.
-        exact = exact or classes is not None or self._main.narrow or self.index.manifest.serve_with == "exact"
+        exact = exact or classes is not None or self._main.narrow
+        search_k = self._search_k(query)
         floor = -np.inf if min_score is None else min_score
         found: list[_Found] | None = None
-        if not exact:
-            found = self._approximate(vectors, kinds, k, hidden, floor)
-            exact = found is None
+        if not exact and search_k is not None:
+            found = self._approximate(vectors, kinds, k, hidden, floor, search_k)
+        exact = found is None
         if found is None:
             found, available = self._exact(vectors, kinds, k, hidden, classes)
         else:
@@ -335,6 +338,15 @@ class SearchEngine:
                 )
             )
         return Answer(neighbours, available, exact, self.index.version)
+
+    def _search_k(self, query: Query) -> int | None:
+        """How many nodes Annoy has to visit for a query; `None` where only exact search meets the recall target."""
+        manifest = self.index.manifest
+        if manifest.serve_with == "exact" or not query.labels.isdisjoint(manifest.exact_classes):
+            return None
+        for_items: int = manifest.annoy["search_k"]
+        # Vectors of the index are those of products; all others come from outside.
+        return for_items if query.projected else manifest.annoy.get("outside_search_k", for_items)
 
     def _prepared(self, query: Query) -> tuple[np.ndarray, np.ndarray]:
         """The query in index space, float32 [m, d] unit rows, and its kind codes, uint8 [m]."""
@@ -372,19 +384,19 @@ class SearchEngine:
                 items = segment.rows.items_of(np.flatnonzero(segment.alive))
             products, scores = scan(segment.rows, vectors, kinds, self._penalties, items)
             kept = segment.alive[products]
-            kept[np.isin(products, gone)] = False
+            kept[among(products, gone)] = False
             scanned.append((segment, products[kept], scores[kept], items))
         threshold = at_least_kth(np.concatenate([scores for _, _, scores, _ in scanned]), k)
         found = []
         for segment, products, scores, items in scanned:
             rows = segment.rows.items_of(products[scores >= threshold])
             if items is not None:
-                rows = rows[np.isin(rows, items)]
+                rows = rows[among(rows, items)]
             found.append((segment, best_pairs(segment.rows, rows, vectors, kinds, self._penalties)))
         return found, sum(len(products) for _, products, _, _ in scanned)
 
     def _approximate(
-        self, vectors: np.ndarray, kinds: np.ndarray, k: int, hidden: list[np.ndarray], floor: float
+        self, vectors: np.ndarray, kinds: np.ndarray, k: int, hidden: list[np.ndarray], floor: float, search_k: float
     ) -> list[_Found] | None:
         """What Annoy finds, scored exactly, beside the whole tail; `None` when reading everything is cheaper.
 
@@ -393,7 +405,7 @@ class SearchEngine:
         """
         annoy, rows = self.index.annoy, self._main.rows
         recall_k = self.index.manifest.settings["recall_k"]
-        search_k = self.index.manifest.annoy["search_k"] * max(1.0, k / recall_k)
+        search_k *= max(1.0, k / recall_k)
         want = max(_FIRST_CANDIDATES, math.ceil(2 * k * len(rows) / rows.products))
         least = self._penalties.min(axis=1)[kinds]
         tail = self._tail.rows
@@ -404,7 +416,7 @@ class SearchEngine:
         while want * _SHARE <= len(rows):
             near = [annoy.nearest(vector, want, max(want, int(search_k))) for vector in vectors]
             products = np.unique(rows.product_of[np.concatenate(near)])
-            products = products[self._main.alive[products] & ~np.isin(products, hidden[0])]
+            products = products[self._main.alive[products] & ~among(products, hidden[0])]
             pairs = best_pairs(rows, rows.items_of(products), vectors, kinds, self._penalties)
             scores = np.concatenate([pairs.scores, tail_pairs.scores])
             reached = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) >= k else -np.inf

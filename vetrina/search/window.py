@@ -142,7 +142,8 @@ class ShopWindow:
         parts += [(crop.box, crop) for crop in self._selection.select(self._detector.detect(pixels))]
         vectors = extractor.embed([cut(pixels, box) for box, _ in parts])
         kinds = tuple("whole" if crop is None else "crop" for _, crop in parts)
-        return PhotoQuery(pixels, parts, Query(vectors, kinds))
+        labels = frozenset(crop.label for _, crop in parts if crop is not None)
+        return PhotoQuery(pixels, parts, Query(vectors, kinds, labels=labels))
 
     def _extractor_of_index(self) -> Extractor:
         manifest = self.index.manifest
