@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,13 +12,11 @@ from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.versions import current, verify
-from vetrina.search.attributes import attributes_of
+from vetrina.search.attributes import attributes_of, names_in
 from vetrina.search.collage import Tile, draw_collage
 from vetrina.search.engine import Answer, Neighbour
 from vetrina.search.explaining import explain, item_as_json, origin_of
 from vetrina.search.window import ANY, Conditions, Found, PhotoQuery, ShopWindow
-
-_NAMES = ("name", "title", "product_name", "label")
 
 
 def similar_to_product(
@@ -166,17 +163,6 @@ def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
 
 def _names(window: ShopWindow, product_ids: list[str]) -> dict[str, str]:
     return names_in(attributes_of(window.store, product_ids))
-
-
-def names_in(texts: dict[str, str]) -> dict[str, str]:
-    """The names of products, from their attributes (JSON); absent where there is none."""
-    names: dict[str, str] = {}
-    for product_id, text in texts.items():
-        attributes = {key.lower(): value for key, value in json.loads(text).items()}
-        name = next((attributes[key] for key in _NAMES if key in attributes), None)
-        if name:
-            names[product_id] = name
-    return names
 
 
 def _described(
