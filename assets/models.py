@@ -1,15 +1,15 @@
 """Models made here: what an extractor is taught with, and the extractor that comes of it."""
 
-import base64
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from assets.failures import told_to_people
+from assets.previews import PREVIEW_BYTES, inline_png
 from assets.progress import progress_of, reporter_of
 from assets.steps import CPU_STEP, GPU_POOL, GPU_STEP
-from resources.models import DetectorResource, ExtractorResource
+from resources.models import DetectorResource, ExtractorResource, shop_window
 from resources.pictures import DecoderResource
 from resources.storage import StoreResource
 from vetrina.embedding.extractor import DEFAULT_EXTRACTOR
@@ -20,9 +20,7 @@ from vetrina.finetuning.finetuning import finetune
 from vetrina.finetuning.folder import charts_of
 from vetrina.finetuning.plan import Plan
 from vetrina.finetuning.training_set import Request, choose, read_training_set, write_training_set
-from vetrina.search.window import ShopWindow
 
-_PREVIEW_BYTES = 100_000
 _DEFAULT = Plan(base=DEFAULT_EXTRACTOR, label="")
 
 
@@ -83,13 +81,7 @@ def training_set(
     """Choose among the products that can be searched."""
     kept = store.open()
     with told_to_people():
-        window = ShopWindow(
-            kept,
-            detector.open(),
-            detector.selection(),
-            extractor.identity(),
-            lambda handle: ExtractorResource(handle=handle).open(kept),
-        )
+        window = shop_window(kept, detector, extractor)
         progress = progress_of(context, "prints")
         chosen = choose(window, config.request(), workers=decoder.workers, progress=progress)
         write_training_set(kept, chosen)
@@ -163,9 +155,9 @@ def _metadata(model: TunedModel, *, trained: bool) -> dict[str, Any]:
     if retrieval is not None:
         found["retrieval"] = _markdown(retrieval_table(retrieval))
     for file, png in charts_of(model.summary).items():
-        if len(png) <= _PREVIEW_BYTES:
+        if len(png) <= PREVIEW_BYTES:
             name = file.removesuffix(".png")
-            found[name] = dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
+            found[name] = inline_png(name, png)
     return found
 
 

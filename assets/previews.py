@@ -1,4 +1,4 @@
-"""Sample pictures for the event log: one small contact sheet, inline."""
+"""Pictures for the event log, inline: a small contact sheet of samples, and charts."""
 
 import base64
 from collections.abc import Iterable, Iterator
@@ -12,6 +12,8 @@ from vetrina.store import Store
 
 _SIDE = 96  # pixels; eight of them in one JPEG stay near 20 kB, which an event row holds well
 _MOST = 8
+PREVIEW_BYTES = 100_000
+"""Of a chart that an event row still holds."""
 
 
 def strip(pictures: Iterable[np.ndarray]) -> dg.MarkdownMetadataValue:
@@ -21,6 +23,11 @@ def strip(pictures: Iterable[np.ndarray]) -> dg.MarkdownMetadataValue:
         return dg.MetadataValue.md("No pictures")
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(np.hstack(tiles), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 80])
     return dg.MetadataValue.md(f"![sample](data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()})")
+
+
+def inline_png(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+    """A chart as Markdown."""
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})")
 
 
 def stored_jpegs(store: Store, paths: Iterable[str]) -> Iterator[np.ndarray]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from resources.configured import decoder_of, detector_of, extractor_of, index_of
 from resources.index import IndexResource
-from resources.models import DetectorResource, ExtractorResource, model_fingerprints
+from resources.models import DetectorResource, ExtractorResource, model_fingerprints, shop_window
 from resources.pictures import DecoderResource
 from vetrina.catalog.batches import Batch
 from vetrina.coverage import CoverageReader
@@ -68,13 +68,7 @@ class Deployment:
 
     def window(self) -> ShopWindow:
         """The shop window. Raises NotFound, IndexDamaged, ModelError."""
-        return ShopWindow(
-            self.store,
-            self.detector.open(),
-            self.detector.selection(),
-            self.extractor.identity(),
-            lambda handle: ExtractorResource(handle=handle).open(self.store),
-        )
+        return shop_window(self.store, self.detector, self.extractor)
 
     def conditions(
         self,

@@ -97,6 +97,11 @@ class Settings:
         "VETRINA_DRIFT_WARNING",
         "How far a batch may differ from earlier ones without a warning; 0: not at all, 1: in all.",
     )
+    evaluation_label: str = _setting(
+        "",
+        "VETRINA_EVALUATION_LABEL",
+        "Attribute that makes products alike in the asset `evaluation`; empty: the detector's labels.",
+    )
     neighbours: int = _setting(10, "VETRINA_NEIGHBOURS", "Similar products kept for each product (k).")
     hide_duplicates: bool = _setting(
         True,

@@ -69,7 +69,13 @@ def test_everything_of_a_batch_is_partitioned_and_the_index_is_not() -> None:
     partitioned = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).is_partitioned}
     assert partitioned == {"catalog", "raw_images", "crops", "label_table", "embeddings"}
     every = {key.to_user_string() for key in graph.get_all_asset_keys()}
-    assert every - partitioned == {"similarity_index", "similar_products", "training_set", "tuned_extractor"}
+    assert every - partitioned == {
+        "similarity_index",
+        "similar_products",
+        "evaluation",
+        "training_set",
+        "tuned_extractor",
+    }
 
 
 def test_nothing_trains_by_itself() -> None:
