@@ -16,7 +16,7 @@ from vetrina.search.attributes import attributes_of, names_in
 from vetrina.search.collage import Tile, draw_collage
 from vetrina.search.engine import Answer, Neighbour
 from vetrina.search.explaining import explain, item_as_json, origin_of
-from vetrina.search.window import ANY, Conditions, Found, PhotoQuery, ShopWindow
+from vetrina.search.window import ANY, Conditions, Familiarity, Found, PhotoQuery, ShopWindow
 
 
 def similar_to_product(
@@ -180,11 +180,23 @@ def _described(
         "similar": [_neighbour(other, names, photo) for other in found.answer.neighbours],
         "left_out": [asdict(other) for other in found.left_out],
         "available": found.answer.available,
+        **_familiarity(found.familiarity),
         "exact": found.answer.exact,
         "missed": None if served is None else missed(found.answer, served.answer),
         "index_version": found.answer.index_version,
         "picture": None if picture is None else str(picture),
         "problems": window.problems,
+    }
+
+
+def _familiarity(judged: Familiarity | None) -> dict[str, Any]:
+    """Whether nothing is similar; null of a product, and where the index has no floor."""
+    if judged is None:
+        return {"nothing_similar": None, "likeness": None, "min_similarity": None}
+    return {
+        "nothing_similar": judged.nothing_similar,
+        "likeness": round(judged.likeness, 4),
+        "min_similarity": round(judged.least, 4),
     }
 
 

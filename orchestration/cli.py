@@ -158,6 +158,12 @@ def search(
     where: Where = None,
     duplicates: Duplicates = None,
     exact: Exact = False,
+    min_similarity: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Likeness below which nothing is similar; by default as calibrated for the index."
+        ),
+    ] = None,
     picture: Picture = None,
     as_json: Json = False,
 ) -> None:
@@ -165,7 +171,7 @@ def search(
     from orchestration.answers import similar_to_photo
 
     deployment = _deployment()
-    conditions = deployment.conditions(class_name, where, duplicates, exact)
+    conditions = deployment.conditions(class_name, where, duplicates, exact, min_similarity)
     _print(similar_to_photo(deployment, photo, k, conditions, picture), as_json, printing.answer)
 
 

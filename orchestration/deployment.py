@@ -76,13 +76,15 @@ class Deployment:
         where: str | None = None,
         duplicates: bool | None = None,
         exact: bool = False,
+        min_similarity: float | None = None,
     ) -> Conditions:
-        """What results must meet; `duplicates` is by default as the settings say. Raises SettingError."""
+        """What results must meet; what is None is as the settings say. Raises SettingError."""
         return Conditions(
             class_name=class_name,
             where=None if where is None else parse_filter(where),
             distinct=self.settings.hide_duplicates if duplicates is None else not duplicates,
             exact=exact,
+            min_similarity=self.settings.min_similarity if min_similarity is None else min_similarity,
         )
 
     @cached_property
