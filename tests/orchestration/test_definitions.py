@@ -26,7 +26,7 @@ def test_the_definitions_can_be_loaded() -> None:
 def test_loading_the_definitions_does_not_import_tensorflow() -> None:
     loaded = _loaded_by("import orchestration.definitions")
     assert "dagster" in loaded
-    assert not {"tensorflow", "keras", "ai_edge_litert"} & loaded
+    assert not {"tensorflow", "keras", "ai_edge_litert", "matplotlib", "sklearn", "scipy"} & loaded
 
 
 def test_the_definitions_load_without_a_warning_before_the_models_are_fetched(tmp_path: Path) -> None:
