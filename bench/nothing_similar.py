@@ -3,9 +3,9 @@
     .venv/bin/vetrina demo
     .venv/bin/python bench/nothing_similar.py CLOTHING     # a folder with catalog.csv: id, path, category
 
-Every rule gives a figure that is high for what the shop has. Its threshold is the share FALSE_SHARE of the shop's own
-products, each asked of a shop and a projection without it (four folds). Said is the share of queries below it: wanted
-high of strange pictures, low of altered pictures of products that the shop has something like.
+Every rule gives a figure that is high for what the shop has. Its threshold leaves the share SHARE of the shop's own
+products below, each asked of a shop and a projection without it (four folds). Said is the share of queries below it:
+wanted high of strange pictures, low of altered pictures of products that the shop has something like.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from orchestration.deployment import Deployment
 from vetrina.embedding.extractor import open_extractor
-from vetrina.index.familiarity import FALSE_SHARE, NTH, likeness
+from vetrina.index.familiarity import NTH, likeness
 from vetrina.index.projection import Moments, to_index_space, unit_rows
 from vetrina.index.sources import IndexItems
 from vetrina.pictures.decoding import decode_picture
@@ -29,6 +29,7 @@ from vetrina.search.attributes import attributes_of
 from vetrina.settings import Settings
 
 SEED, FOLDS, ALTERED = 5, 4, 160
+SHARE = 0.02
 UNLIKE = ("Characters", "Vehicles")  # the shop's categories that nothing in the others is like
 Figures = dict[str, np.ndarray]
 
@@ -87,7 +88,7 @@ def show(title: str, own: Figures, sets: dict[str, Figures]) -> None:
     print(f"| rule | {' | '.join(f'{name} ({len(next(iter(found.values())))})' for name, found in sets.items())} |")
     print("| --- |" + " --- |" * len(sets))
     for rule, values in own.items():
-        least = np.quantile(values, FALSE_SHARE)
+        least = np.quantile(values, SHARE)
         cells = [f"{(found[rule] < least).mean():.2f} (AUC {auc(values, found[rule]):.2f})" for found in sets.values()]
         print(f"| {rule} | {' | '.join(cells)} |")
 

@@ -29,10 +29,10 @@ from vetrina.index.settings import WHOLE
 
 NTH = 10
 """Which nearest product counts."""
-FALSE_SHARE = 0.02
+FALSE_SHARE = 0.03
 """Of the shop's own products that are taken for strange."""
 FEWEST = 200
-"""Products that a floor takes: four of them are the 2 %."""
+"""Products that a floor takes: six of them are the 3 %."""
 _MOST = 1000  # products that ask, and are asked: 5 MB at 1280 dimensions, some CPU seconds
 _FOLDS = 4
 _TINY = 1e-9  # variance of a row that is rounding
