@@ -52,10 +52,14 @@ def by_neighbours(vectors: np.ndarray, seed: int) -> np.ndarray:
     if len(vectors) < FEWEST_FOR_NEIGHBOURS or vectors.shape[1] < 2:
         return to_plane(vectors)[0]
     from sklearn.manifold import TSNE  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     perplexity = min(30.0, (len(vectors) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init="pca", learning_rate="auto", random_state=seed, n_jobs=1)
-    return _into_square(tsne.fit_transform(vectors.astype(np.float32)).astype(np.float64))
+    # On a busy machine threads that wait for one another take fifty times as long, and their sums vary.
+    with threadpool_limits(1):
+        points = tsne.fit_transform(vectors.astype(np.float32))
+    return _into_square(points.astype(np.float64))
 
 
 def drawn_by_class(codes: np.ndarray, most: int, seed: int) -> np.ndarray:
