@@ -9,7 +9,7 @@ from assets.failures import told_to_people
 from assets.previews import PREVIEW_BYTES, inline_png
 from assets.progress import progress_of, reporter_of
 from assets.steps import CPU_STEP, GPU_POOL, GPU_STEP
-from resources.models import DetectorResource, ExtractorResource
+from resources.models import DetectorResource, ExtractorResource, shop_window
 from resources.pictures import DecoderResource
 from resources.storage import StoreResource
 from vetrina.embedding.extractor import DEFAULT_EXTRACTOR
@@ -20,7 +20,6 @@ from vetrina.finetuning.finetuning import finetune
 from vetrina.finetuning.folder import charts_of
 from vetrina.finetuning.plan import Plan
 from vetrina.finetuning.training_set import Request, choose, read_training_set, write_training_set
-from vetrina.search.window import ShopWindow
 
 _DEFAULT = Plan(base=DEFAULT_EXTRACTOR, label="")
 
@@ -82,13 +81,7 @@ def training_set(
     """Choose among the products that can be searched."""
     kept = store.open()
     with told_to_people():
-        window = ShopWindow(
-            kept,
-            detector.open(),
-            detector.selection(),
-            extractor.identity(),
-            lambda handle: ExtractorResource(handle=handle).open(kept),
-        )
+        window = shop_window(kept, detector, extractor)
         progress = progress_of(context, "prints")
         chosen = choose(window, config.request(), workers=decoder.workers, progress=progress)
         write_training_set(kept, chosen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,13 +12,11 @@ from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.versions import current, verify
-from vetrina.search.attributes import attributes_of
+from vetrina.search.attributes import attributes_of, names_in
 from vetrina.search.collage import Tile, draw_collage
 from vetrina.search.engine import Answer, Neighbour
 from vetrina.search.explaining import explain, item_as_json, origin_of
-from vetrina.search.window import ANY, Conditions, Found, PhotoQuery, ShopWindow
-
-_NAMES = ("name", "title", "product_name", "label")
+from vetrina.search.window import ANY, Conditions, Familiarity, Found, PhotoQuery, ShopWindow
 
 
 def similar_to_product(
@@ -176,17 +173,6 @@ def _names(window: ShopWindow, product_ids: list[str]) -> dict[str, str]:
     return names_in(attributes_of(window.store, product_ids))
 
 
-def names_in(texts: dict[str, str]) -> dict[str, str]:
-    """The names of products, from their attributes (JSON); absent where there is none."""
-    names: dict[str, str] = {}
-    for product_id, text in texts.items():
-        attributes = {key.lower(): value for key, value in json.loads(text).items()}
-        name = next((attributes[key] for key in _NAMES if key in attributes), None)
-        if name:
-            names[product_id] = name
-    return names
-
-
 def _described(
     query: dict[str, Any],
     found: Found,
@@ -202,11 +188,23 @@ def _described(
         "similar": [_neighbour(other, names, photo) for other in found.answer.neighbours],
         "left_out": [asdict(other) for other in found.left_out],
         "available": found.answer.available,
+        **_familiarity(found.familiarity),
         "exact": found.answer.exact,
         "missed": None if served is None else missed(found.answer, served.answer),
         "index_version": found.answer.index_version,
         "picture": None if picture is None else str(picture),
         "problems": window.problems,
+    }
+
+
+def _familiarity(judged: Familiarity | None) -> dict[str, Any]:
+    """Whether nothing is similar; null of a product, and where the index has no floor."""
+    if judged is None:
+        return {"nothing_similar": None, "likeness": None, "min_similarity": None}
+    return {
+        "nothing_similar": judged.nothing_similar,
+        "likeness": round(judged.likeness, 4),
+        "min_similarity": round(judged.least, 4),
     }
 
 

@@ -158,6 +158,12 @@ def search(
     where: Where = None,
     duplicates: Duplicates = None,
     exact: Exact = False,
+    min_similarity: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Likeness below which nothing is similar; by default as calibrated for the index."
+        ),
+    ] = None,
     picture: Picture = None,
     as_json: Json = False,
 ) -> None:
@@ -165,7 +171,7 @@ def search(
     from orchestration.answers import similar_to_photo
 
     deployment = _deployment()
-    conditions = deployment.conditions(class_name, where, duplicates, exact)
+    conditions = deployment.conditions(class_name, where, duplicates, exact, min_similarity)
     _print(similar_to_photo(deployment, photo, k, conditions, picture), as_json, printing.answer)
 
 
@@ -215,6 +221,7 @@ def evaluate(
             help="So many products without the label, or those that match, may be found too.",
         ),
     ] = None,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Also measure how many dimensions (PCA) it takes.")] = False,
     sample: Annotated[int, typer.Option(min=1, help="Ask at most so many queries, drawn at random.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 17,
     report: Annotated[Path | None, typer.Option("--report", help="Also write a report into this HTML file.")] = None,
@@ -224,14 +231,12 @@ def evaluate(
     from orchestration import evaluation_printing
     from orchestration.evaluation import evaluate_shop
     from vetrina.evaluation.evaluation import Plan
+    from vetrina.evaluation.shop import Choice
 
     values = evaluate_shop(
         _deployment(),
         Plan(label=label, k=k, sample=sample, seed=seed),
-        last_word=last_word,
-        queries=queries,
-        split=split,
-        distractors=distractors,
+        Choice(last_word=last_word, queries=queries, split=split, distractors=distractors, sweep=sweep),
         report=report,
         progress=_progress(as_json),
     )

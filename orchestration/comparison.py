@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from orchestration.answers import names_in
 from orchestration.deployment import Deployment
 from orchestration.evaluation import check_place, showing, write_report
 from orchestration.home import open_instance
@@ -24,7 +23,7 @@ from vetrina.evaluation.speed import measure_speed
 from vetrina.index.reader import Index
 from vetrina.index.sources import CATALOGUED, index_sources
 from vetrina.pictures.decoding import decode_picture
-from vetrina.search.attributes import attributes_of, parse_attributes
+from vetrina.search.attributes import attributes_of, names_in, parse_attributes
 from vetrina.search.engine import Products, SearchEngine
 from vetrina.store import Store, blob_path
 from vetrina.words import counted

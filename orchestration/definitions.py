@@ -7,6 +7,7 @@ import dagster as dg
 from assets.catalog import catalog
 from assets.crops import crops_and_labels
 from assets.embeddings import embeddings
+from assets.evaluation import evaluation
 from assets.models import training_set, tuned_extractor
 from assets.partitions import many_at_once
 from assets.raw_images import raw_images
@@ -21,7 +22,7 @@ from orchestration.rebuild import rebuild_sensor
 from orchestration.schedules import catalog_sync
 from orchestration.sensors import registered_batches, watched_folder
 from orchestration.trial_job import trial_job
-from resources.configured import detector_of, extractor_of, index_of, resources_of
+from resources.configured import detector_of, evaluation_of, extractor_of, index_of, resources_of
 from vetrina.settings import Settings
 
 
@@ -76,7 +77,7 @@ def build_defs(**overrides: Any) -> dg.Definitions:
 
 def _assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """All assets, with what they are made by and whose they are."""
-    versions = code_versions(detector_of(settings), extractor_of(settings), index_of(settings))
+    versions = code_versions(detector_of(settings), extractor_of(settings), index_of(settings), evaluation_of(settings))
 
     def signed(spec: dg.AssetSpec) -> dg.AssetSpec:
         tags = {**spec.tags, "domain": "visual-search"}
@@ -89,7 +90,7 @@ def _assets(settings: Settings) -> list[dg.AssetsDefinition]:
         asset.with_attributes(backfill_policy=many_at_once)
         for asset in (catalog, raw_images, crops_and_labels, embeddings)
     ]
-    of_the_shop = (similarity_index, similar_products, training_set, tuned_extractor)
+    of_the_shop = (similarity_index, similar_products, evaluation, training_set, tuned_extractor)
     return [asset.map_asset_specs(signed) for asset in (*of_a_batch, *of_the_shop)]
 
 

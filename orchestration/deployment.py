@@ -8,7 +8,7 @@ from functools import cached_property
 
 from resources.configured import decoder_of, detector_of, extractor_of, index_of
 from resources.index import IndexResource
-from resources.models import DetectorResource, ExtractorResource, model_fingerprints
+from resources.models import DetectorResource, ExtractorResource, model_fingerprints, shop_window
 from resources.pictures import DecoderResource
 from vetrina.catalog.batches import Batch
 from vetrina.coverage import CoverageReader
@@ -68,13 +68,7 @@ class Deployment:
 
     def window(self) -> ShopWindow:
         """The shop window. Raises NotFound, IndexDamaged, ModelError."""
-        return ShopWindow(
-            self.store,
-            self.detector.open(),
-            self.detector.selection(),
-            self.extractor.identity(),
-            lambda handle: ExtractorResource(handle=handle).open(self.store),
-        )
+        return shop_window(self.store, self.detector, self.extractor)
 
     def conditions(
         self,
@@ -82,13 +76,15 @@ class Deployment:
         where: str | None = None,
         duplicates: bool | None = None,
         exact: bool = False,
+        min_similarity: float | None = None,
     ) -> Conditions:
-        """What results must meet; `duplicates` is by default as the settings say. Raises SettingError."""
+        """What results must meet; what is None is as the settings say. Raises SettingError."""
         return Conditions(
             class_name=class_name,
             where=None if where is None else parse_filter(where),
             distinct=self.settings.hide_duplicates if duplicates is None else not duplicates,
             exact=exact,
+            min_similarity=self.settings.min_similarity if min_similarity is None else min_similarity,
         )
 
     @cached_property

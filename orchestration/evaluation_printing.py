@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vetrina.evaluation.sweep_chart import measures_of
+
 console = Console(highlight=False, soft_wrap=True)
 _WIDTH = 110  # at least: a terminal may wrap a wide table, but figures are never cut
 _MOST_GROUPS = 20
@@ -50,15 +52,29 @@ def evaluation(values: dict[str, Any]) -> None:
             table.add_row(name, estimate(without[name]), estimate(difference, sign=True))
         show_table(table)
     index, latency, visited = values["index"], values["latency_ms"], values["visited"]
-    mean = f", {visited['mean']:.0f} vectors compared" if visited["mean"] is not None else ""
     console.print(
         f"Index {index['version']}, {values['served']['exact']} answers exact, {values['served']['approximate']} "
-        f"approximate; a search took {latency['p50']:.2f} ms (p50), {latency['p99']:.2f} ms (p99){mean}"
+        f"approximate; a search took {latency['p50']:.2f} ms (p50), {latency['p99']:.2f} ms (p99), "
+        f"{values['cpu_ms']['mean']:.2f} ms of the processor, and compared {visited['mean']:.0f} vectors"
     )
+    if values["sweep"] is not None:
+        sweep(values["sweep"])
     if values["report"]:
         console.print(f"The report is in {escape(values['report'])}")
     for note in values["notes"]:
         console.print(f"[yellow]note[/yellow] {escape(note)}")
+
+
+def sweep(values: dict[str, Any]) -> None:
+    """Quality and cost by the number of dimensions."""
+    first, *others = measures_of(values)
+    table = Table("dimensions", "variance kept", first, *others, "CPU ms a query", box=None, header_style="bold")
+    for space in values["spaces"]:
+        dims = f"{space['dims']} (raw)" if space["raw"] else str(space["dims"])
+        means = [f"{space[name]['value']:.3f}" for name in others]
+        table.add_row(dims, f"{space['variance_kept']:.3f}", estimate(space[first]), *means, f"{space['cpu_ms']:.3f}")
+    console.print(f"\nWhole pictures of {values['products']} products, {values['queries']} queries, exact search:")
+    show_table(table)
 
 
 def duplicates(values: dict[str, Any]) -> None:

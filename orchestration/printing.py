@@ -123,6 +123,11 @@ def answer(report: dict[str, Any]) -> None:
     if query.get("detections"):
         seen = ", ".join(f"{found['class']} {found['score']:.2f}" for found in query["detections"])
         _out.print(f"on it: {escape(seen)}")
+    if report["nothing_similar"]:
+        _out.print(
+            f"[yellow]Nothing in the shop is similar[/yellow] (likeness {report['likeness']:.3f}, similar from "
+            f"{report['min_similarity']:.3f}); the nearest are:"
+        )
     table = Table("score", "product", "name", "class", "matched", box=None, header_style="bold")
     for found in report["similar"]:
         row = (found["product_id"], found["name"] or "", found["class"] or "", found["matched"])

@@ -1,5 +1,6 @@
 """All resources, as the settings say."""
 
+from resources.evaluation import EvaluationResource
 from resources.index import IndexResource
 from resources.models import DetectorResource, ExtractorResource
 from resources.pictures import DecoderResource, FetcherResource
@@ -49,6 +50,11 @@ def index_of(settings: Settings) -> IndexResource:
     )
 
 
+def evaluation_of(settings: Settings) -> EvaluationResource:
+    """What the shop is evaluated by."""
+    return EvaluationResource(label=settings.evaluation_label)
+
+
 def resources_of(settings: Settings) -> dict[str, object]:
     """Every resource by the name that assets ask for."""
     return {
@@ -65,6 +71,7 @@ def resources_of(settings: Settings) -> dict[str, object]:
         "detector": detector_of(settings),
         "extractor": extractor_of(settings),
         "index": index_of(settings),
+        "evaluation": evaluation_of(settings),
         "quality": QualityResource(least_coverage=settings.coverage_warning, most_drift=settings.drift_warning),
     }
 

@@ -11,6 +11,7 @@ from vetrina.detection.crops import Selection
 from vetrina.detection.detector import Detector, DetectorIdentity, identify_detector, open_detector
 from vetrina.embedding.extractor import Extractor, ExtractorIdentity, identify_extractor, open_extractor
 from vetrina.embedding.vectors import embeddings_fingerprint
+from vetrina.search.window import ShopWindow
 from vetrina.store import Store
 
 Model = TypeVar("Model")
@@ -86,6 +87,17 @@ class ExtractorResource(dg.ConfigurableResource):
     def embeddings_fingerprint(self, detector: DetectorResource) -> str:
         """Names the embeddings that this extractor makes of that detector's crops."""
         return embeddings_fingerprint(detector.labels_fingerprint(), self.identity())
+
+
+def shop_window(store: Store, detector: DetectorResource, extractor: ExtractorResource) -> ShopWindow:
+    """The shop window as these models serve it. Raises NotFound, IndexDamaged, ModelError."""
+    return ShopWindow(
+        store,
+        detector.open(),
+        detector.selection(),
+        extractor.identity(),
+        lambda handle: ExtractorResource(handle=handle).open(store),
+    )
 
 
 def model_fingerprints(detector: DetectorResource, extractor: ExtractorResource) -> dict[str, str]:

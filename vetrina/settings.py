@@ -102,6 +102,16 @@ class Settings:
         "VETRINA_DRIFT_WARNING",
         "How far a batch may differ from earlier ones without a warning; 0: not at all, 1: in all.",
     )
+    min_similarity: float | None = _setting(
+        None,
+        "VETRINA_MIN_SIMILARITY",
+        "Likeness (0 to 1) below which a photo is told that nothing is similar; empty: as calibrated for the index.",
+    )
+    evaluation_label: str = _setting(
+        "",
+        "VETRINA_EVALUATION_LABEL",
+        "Attribute that makes products alike in the asset `evaluation`; empty: the detector's labels.",
+    )
     neighbours: int = _setting(10, "VETRINA_NEIGHBOURS", "Similar products kept for each product (k).")
     hide_duplicates: bool = _setting(
         True,
@@ -177,6 +187,8 @@ class Settings:
         }
         if self.min_score is not None:
             shares["VETRINA_MIN_SCORE"] = self.min_score
+        if self.min_similarity is not None:
+            shares["VETRINA_MIN_SIMILARITY"] = self.min_similarity
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise SettingError(f"{name} is {value}; it must lie between 0 and 1")

@@ -91,6 +91,29 @@ def test_distractors_are_added_to_what_is_searched(labelled: Shop, distractors: 
     assert (found["counts"]["searched"], found["counts"]["distractors"]) == (11, 1)
 
 
+def test_the_keys_of_a_search_that_can_be_trusted_are_there(labelled: Shop) -> None:
+    found = values("evaluate", "--label", "category", "-k", 9)
+    for name in ("map@9", "precision@5", "precision@9", "accuracy@4", "ndcg@9", "recall@9"):
+        assert {"value", "low", "high"} == set(found[name]) == set(found["macro"][name])
+        assert all(name in entry for entry in found["classes"] if entry["queries"])
+    assert found["visited"]["mean"] == found["index"]["items"] == found["visited"]["most"]
+    assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p99"]
+    assert found["cpu_ms"]["mean"] > 0
+    assert found["sweep"] is None
+
+
+def test_a_sweep_is_shown_as_a_table_and_a_curve_and_comes_as_json(labelled: Shop) -> None:
+    file = labelled.folder / "sweep.html"
+    done = run("evaluate", "--label", "category", "-k", 3, "--sweep", "--report", file)
+    assert done.returncode == 0, done.stderr
+    assert "Whole pictures of 10 products, 9 queries, exact search" in done.stdout
+    assert "1280 (raw)" in done.stdout
+    assert "Quality over dimensions" in file.read_text()
+    (raw,) = values("evaluate", "--label", "category", "-k", 3, "--sweep")["sweep"]["spaces"]
+    assert (raw["dims"], raw["raw"], raw["neighbours@3"]["value"]) == (1280, True, 1)
+    assert raw["cpu_ms"] > 0
+
+
 def test_a_person_gets_tables_and_a_report_that_shows_names_and_runs_nothing(labelled: Shop) -> None:
     file = labelled.folder / "report.html"
     file.write_text("an older report")

@@ -173,14 +173,40 @@ def test_what_annoy_misses_shows_in_the_recall(tmp_path: Path) -> None:
         assert recall[place] == pytest.approx(len(truth & set(found.answers.served[place][:10])) / 10)
 
 
-def test_visited_items_are_known_of_exact_answers_alone(tmp_path: Path, engine: SearchEngine) -> None:
-    assert as_json(evaluated(engine, LABELS, Plan("letter", k=3)))["visited"] == {"queries": 5, "mean": 6.0}
+def test_an_exact_search_visits_everything_and_annoy_a_part_that_grows_with_search_k(
+    tmp_path: Path, engine: SearchEngine
+) -> None:
+    assert as_json(evaluated(engine, LABELS, Plan("letter", k=3)))["visited"] == {"mean": 6.0, "most": 6}
     items = shop(1500, 16, seed=3, clusters=40, crops=0)
-    poor = IndexSettings(projection_dims=None, serve_with="annoy", trees=1, search_k=1)
-    found = evaluated(
-        engine_of(items, tmp_path / "poor", poor), {item[0]: item[0][-1] for item in items}, Plan("digit", sample=30)
-    )
-    assert as_json(found)["visited"]["queries"] == int(found.answers.exact.sum()) < 30
+    means = []
+    for search_k in (1, 600):
+        settings = IndexSettings(projection_dims=None, serve_with="annoy", trees=10, search_k=search_k)
+        searched = engine_of(items, tmp_path / str(search_k), settings)
+        found = evaluated(searched, {item[0]: item[0][-1] for item in items}, Plan("digit", sample=30))
+        near = ~found.answers.exact
+        assert near.any()
+        assert (found.answers.visited[near] < 1500).all()
+        assert (found.answers.visited[~near] == 1500).all()
+        means.append(float(found.answers.visited[near].mean()))
+    assert 10 <= means[0] < means[1]
+
+
+def test_the_visited_items_of_annoy_are_those_that_it_would_return_uncut(tmp_path: Path) -> None:
+    items = shop(1500, 16, seed=3, clusters=40, crops=0)
+    settings = IndexSettings(projection_dims=None, serve_with="annoy", trees=10, search_k=200)
+    engine = engine_of(items, tmp_path, settings)
+    query = engine.product_query("p00003")
+    answer = engine.search(query, 10)
+    assert not answer.exact
+    assert answer.search_k >= 200
+    seen = engine.index.annoy.nearest(query.vectors[0], 1500, answer.search_k)
+    assert engine.visited(query, answer) == len(set(seen.tolist())) < 1500
+
+
+def test_a_search_has_a_cost_in_time_and_in_processor_time(engine: SearchEngine) -> None:
+    found = as_json(evaluated(engine, LABELS, Plan("letter", k=3)))
+    assert 0 < found["latency_ms"]["p50"] <= found["latency_ms"]["p99"]
+    assert found["cpu_ms"]["mean"] > 0
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from index_samples import ODD_IDS, opened, shop
+from index_samples import ODD_IDS, opened, shop, table
 
 from vetrina.errors import PictureError
 from vetrina.evaluation.evaluation import Plan, as_json, assign_roles, evaluate
 from vetrina.evaluation.report import html_report
+from vetrina.evaluation.sweep import sweep
 from vetrina.index.settings import IndexSettings
 from vetrina.search.engine import SearchEngine
 
@@ -49,8 +50,10 @@ def picture(sha256: str) -> np.ndarray:
     return np.full((30, 50, 3), 90, np.uint8)
 
 
-def report(folder: Path, *, pixels: object = picture, classes: tuple[str, ...] = ("A", "B")) -> str:
-    items = shop(40, 6, seed=1, clusters=4)
+def report(
+    folder: Path, *, pixels: object = picture, classes: tuple[str, ...] = ("A", "B"), swept: bool = False
+) -> str:
+    items = shop(40, 40, seed=1, clusters=4)
     engine = SearchEngine(opened(items, folder, IndexSettings(projection_dims=None)))
     products = engine.everything()
     labels = {name: classes[number % len(classes)] for number, name in enumerate(products.product_ids)}
@@ -63,6 +66,9 @@ def report(folder: Path, *, pixels: object = picture, classes: tuple[str, ...] =
         "version": "abc", "serve_with": "exact", "serve_reason": "<i>few</i>", "recall_at_build": 1.0,
         "settings": {"seed": 1}, "fingerprints": {"extractor": "f<1>"},
     }  # fmt: skip
+    values["sweep"] = None
+    if swept:
+        values["sweep"] = sweep([table(items)], labels, roles, plan).as_json()
     return html_report(found, values, products, NAMES, pixels)  # type: ignore[arg-type]
 
 
@@ -108,6 +114,25 @@ def test_the_figures_and_the_classes_are_on_it(page: str) -> None:
     text = "".join(Page(page).text)
     for word in ("map@5", "ndcg@5", "accuracy@4", "recall@5", "difference (paired)", "40 of 40 products"):
         assert word in text, word
+
+
+def test_there_is_a_map_by_axes_and_one_by_neighbours(page: str) -> None:
+    maps = [found for tag, found in Page(page).tags if tag == "svg"]
+    assert [found["aria-label"] for found in maps] == ["Map of the products"] * 2
+    text = "".join(Page(page).text)
+    assert "(PCA)" in text
+    assert "t-SNE" in text
+    assert page.count("<circle") == 80
+
+
+def test_a_sweep_is_a_table_and_a_curve(tmp_path: Path, page: str) -> None:
+    assert "Quality over dimensions" not in page
+    swept = report(tmp_path, swept=True)
+    text = "".join(Page(swept).text)
+    assert "Quality over dimensions" in swept
+    for word in ("neighbours@5", "16", "32", "40 (raw)", "variance kept"):
+        assert word in text, word
+    assert swept.count("<polyline") == 5
 
 
 @pytest.mark.parametrize("error", [PictureError("truncated", "cut"), FileNotFoundError()], ids=["unreadable", "gone"])

@@ -26,7 +26,7 @@ def test_the_definitions_can_be_loaded() -> None:
 def test_loading_the_definitions_does_not_import_tensorflow() -> None:
     loaded = _loaded_by("import orchestration.definitions")
     assert "dagster" in loaded
-    assert not {"tensorflow", "keras", "ai_edge_litert"} & loaded
+    assert not {"tensorflow", "keras", "ai_edge_litert", "matplotlib", "sklearn", "scipy"} & loaded
 
 
 def test_the_definitions_load_without_a_warning_before_the_models_are_fetched(tmp_path: Path) -> None:
@@ -69,7 +69,13 @@ def test_everything_of_a_batch_is_partitioned_and_the_index_is_not() -> None:
     partitioned = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).is_partitioned}
     assert partitioned == {"catalog", "raw_images", "crops", "label_table", "embeddings"}
     every = {key.to_user_string() for key in graph.get_all_asset_keys()}
-    assert every - partitioned == {"similarity_index", "similar_products", "training_set", "tuned_extractor"}
+    assert every - partitioned == {
+        "similarity_index",
+        "similar_products",
+        "evaluation",
+        "training_set",
+        "tuned_extractor",
+    }
 
 
 def test_nothing_trains_by_itself() -> None:

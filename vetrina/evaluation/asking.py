@@ -20,15 +20,15 @@ class Answers:
         served: product ids of each answer, best first.
         recall: share of the k nearest by exact search that the served answer has among its first k, float64 [q].
             A product that ties with the k-th counts as one of them.
-        seconds: that each served search took, float64 [q].
-        visited: pictures and crops that were compared with each query, float64 [q]; NaN where an approximate search
-            does not tell.
+        seconds: that each served search took, float64 [q]; cpu_seconds: of the processor, all threads together.
+        visited: pictures and crops that were compared with each row of the query, float64 [q].
         exact: whether the served answer was exact, bool [q].
     """
 
     served: list[list[str]]
     recall: np.ndarray
     seconds: np.ndarray
+    cpu_seconds: np.ndarray
     visited: np.ndarray
     exact: np.ndarray
 
@@ -53,20 +53,21 @@ def ask(
         hidden: further products not to show, by query.
     """
     count = len(queries)
-    found = Answers([], np.ones(count), np.zeros(count), np.full(count, np.nan), np.zeros(count, bool))
+    times, visited = np.zeros((2, count)), np.zeros(count)
+    found = Answers([], np.ones(count), times[0], times[1], visited, np.zeros(count, bool))
     for place, product_id in enumerate(queries):
         query = whole.product_query(product_id)
         exclude = [product_id, *(hidden or {}).get(product_id, ())]
         if place == 0:
             searched.search(query, depth, exclude=exclude)  # the first search also pays for reading the index
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         answer = searched.search(query, depth, exclude=exclude)
         found.seconds[place] = time.perf_counter() - started
+        found.cpu_seconds[place] = time.process_time() - cpu_started
         found.exact[place] = answer.exact
         found.served.append([neighbour.product_id for neighbour in answer.neighbours])
-        if answer.exact:
-            found.visited[place] = searched.items
-        else:
+        found.visited[place] = searched.visited(query, answer)
+        if not answer.exact:
             found.recall[place] = recall_against(answer, searched.search(query, depth, exclude=exclude, exact=True), k)
         progress(place + 1, count)
     return found

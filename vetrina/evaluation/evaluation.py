@@ -319,7 +319,6 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """The results as plain values: "map@10" and the like with intervals, "macro", "classes", "counts" and the rest."""
     answers, roles, plan = evaluation.answers, evaluation.roles, evaluation.plan
     milliseconds = np.percentile(answers.seconds * 1000, [50, 99])
-    known = answers.visited[~np.isnan(answers.visited)]
     without = evaluation.without_duplicates
     return {
         "label": plan.label,
@@ -337,11 +336,9 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
             "distractors": len(roles.distractors),
         },
         "served": {"exact": int(answers.exact.sum()), "approximate": int((~answers.exact).sum())},
-        "visited": {
-            "queries": len(known),
-            "mean": round(float(known.mean()), 1) if len(known) else None,
-        },
+        "visited": {"mean": round(float(answers.visited.mean()), 1), "most": int(answers.visited.max())},
         "latency_ms": {"p50": round(float(milliseconds[0]), 3), "p99": round(float(milliseconds[1]), 3)},
+        "cpu_ms": {"mean": round(float(answers.cpu_seconds.mean()) * 1000, 4)},
         "without_duplicates": {
             "queries_with": without.queries_with,
             "answers_with": without.answers_with,

@@ -13,23 +13,16 @@ from typing import Any
 import numpy as np
 
 from vetrina.evaluation.evaluation import Evaluation
+from vetrina.evaluation.maps import maps
 from vetrina.evaluation.page import Faces, Pixels, as_bars, as_interval, as_table, as_text, document
-from vetrina.evaluation.plane import spaced_out, to_plane
+from vetrina.evaluation.sweep_chart import sweep_section
 from vetrina.search.engine import Products
 
 _SHOWN = 8  # queries among the best, and among the worst
 _PER_CLASS = 2  # of these, so that one class does not fill them
 _ANSWERS = 6
-_SMALL = 40  # pixels of thumbnails on the map
 _BARS = 40
 _MOST_CLASSES = 200
-_POINTS = 4000  # on the map
-_MAP = (960, 600)
-_COLOURS = (
-    "#0e6e5c", "#d1495b", "#3066be", "#edae49", "#7b4b94", "#5fad56", "#f26430",
-    "#119da4", "#b388eb", "#8d6a4f", "#c81d77", "#4f5d75",
-)  # fmt: skip
-_OTHER = "#b9bec7"
 
 
 def html_report(
@@ -57,8 +50,9 @@ def html_report(
         _queries(evaluation, faces, best=True),
         "<h2>Worst queries</h2>",
         _queries(evaluation, faces, best=False),
-        "<h2>Map of the products</h2>",
-        _map(evaluation, products, faces),
+        "<h2>Maps of the products</h2>",
+        maps(evaluation, products, faces),
+        *(("<h2>Dimensions</h2>", sweep_section(values["sweep"])) if values["sweep"] is not None else ()),
         "<h2>How it was measured</h2>",
         _settings(values),
     ]
@@ -151,50 +145,6 @@ def _queries(evaluation: Evaluation, faces: Faces, *, best: bool) -> str:
     return f'<p class="soft">{note}</p>' + "".join(shown)
 
 
-def _map(evaluation: Evaluation, products: Products, faces: Faces) -> str:
-    shown = evaluation.roles.searched | set(evaluation.roles.queries)
-    places = np.array([place for place, name in enumerate(products.product_ids) if name in shown], np.int64)
-    points, kept = to_plane(products.vectors[places])
-    drawn = np.arange(len(places))
-    if len(drawn) > _POINTS:
-        drawn = np.sort(np.random.default_rng(evaluation.plan.seed).choice(len(drawn), _POINTS, replace=False))
-    sizes = Counter(evaluation.labels.values())
-    largest = sorted(sizes, key=lambda name: (-sizes[name], name))[: len(_COLOURS)]
-    colour_of = dict(zip(largest, _COLOURS, strict=False))
-    width, height = _MAP
-    margin = 24
-    at = points * [width - 2 * margin, height - 2 * margin] + margin
-    marks = []
-    for place in drawn.tolist():
-        name = products.product_ids[places[place]]
-        label = evaluation.labels[name]
-        x, y = at[place]
-        marks.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{colour_of.get(label, _OTHER)}" fill-opacity=".75">'
-            f"<title>{faces.name(name)} ({as_text(label)})</title></circle>"
-        )
-    for place in spaced_out(points, 16, 10):
-        name = products.product_ids[places[place]]
-        url = faces.thumbnail(name, _SMALL)
-        if url is not None:
-            x, y = np.clip(at[place] - _SMALL / 2, 0, [width - _SMALL, height - _SMALL])
-            marks.append(
-                f'<image href="{url}" x="{x:.1f}" y="{y:.1f}" width="{_SMALL}" height="{_SMALL}" opacity=".92">'
-                f"<title>{faces.name(name)} ({as_text(evaluation.labels[name])})</title></image>"
-            )
-    key = "".join(f'<span><i style="background:{colour_of[name]}"></i>{as_text(name)}</span>' for name in largest)
-    if len(sizes) > len(largest):
-        key += f'<span><i style="background:{_OTHER}"></i>{len(sizes) - len(largest)} smaller classes</span>'
-    note = (
-        f"{len(drawn)} of {len(places)} products by their whole pictures, on the two principal axes (PCA), which keep "
-        f"{100 * kept:.0f} % of the variance: far apart is unlike, close together need not be alike."
-    )
-    return (
-        f'<p class="soft">{note}</p><p class="key">{key}</p>'
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Map of the products">{"".join(marks)}</svg>'
-    )
-
-
 def _settings(values: Mapping[str, Any]) -> str:
     index, counts, latency = values["index"], values["counts"], values["latency_ms"]
     entries: list[tuple[str, object]] = [
@@ -208,7 +158,8 @@ def _settings(values: Mapping[str, Any]) -> str:
         ("recall@10 of Annoy when built", f"{index['recall_at_build']:.3f}"),
         ("answers", f"{values['served']['exact']} exact, {values['served']['approximate']} approximate"),
         ("one search", f"{latency['p50']:.2f} ms (p50), {latency['p99']:.2f} ms (p99)"),
-        ("vectors compared by a query", values["visited"]["mean"] if values["visited"]["queries"] else "not known"),
+        ("processor time of one search", f"{values['cpu_ms']['mean']:.3f} ms"),
+        ("vectors compared with a query", f"{values['visited']['mean']} (mean), {values['visited']['most']} (most)"),
         *((f"fingerprint: {role}", name) for role, name in index["fingerprints"].items()),
         *((f"index setting: {name}", value) for name, value in index["settings"].items()),
         *((f"setting: {name}", value) for name, value in values["settings"].items()),

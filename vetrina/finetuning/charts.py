@@ -6,12 +6,11 @@ strangers' texts: nothing in them is taken for mathematics, and what no font has
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+
+from vetrina.evaluation.charts import as_png
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#5f6672"
 _MOST_CLASSES = 40  # beyond, neither names nor counts can be read
@@ -38,7 +37,7 @@ def confusion_png(names: Sequence[str], confusion: np.ndarray) -> bytes:
     axes.set_xlabel("given class")
     axes.set_ylabel("true class")
     if count > _MOST_CLASSES:
-        return _png(figure)
+        return as_png(figure)
     shown = [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in names]
     axes.set_xticks(range(count), shown, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(range(count), shown, parse_math=False)
@@ -46,7 +45,7 @@ def confusion_png(names: Sequence[str], confusion: np.ndarray) -> bytes:
     for row, column in np.argwhere(confusion > 0).tolist():
         colour = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=size)
-    return _png(figure)
+    return as_png(figure)
 
 
 def curves_png(history: Sequence[Mapping[str, float]], best_epoch: int) -> bytes:
@@ -71,12 +70,4 @@ def curves_png(history: Sequence[Mapping[str, float]], best_epoch: int) -> bytes
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
-    return _png(figure)
-
-
-def _png(figure: Any) -> bytes:
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
-        figure.savefig(stream, format="png")
-    return stream.getvalue()
+    return as_png(figure)

@@ -148,6 +148,10 @@ class AnnoyFile:
             raise SettingError(f"An Annoy query must be {self.dims} finite numbers, not shape {vector.shape}")
         return np.array(self._index.get_nns_by_vector(vector, count, search_k), np.int64)
 
+    def inspected(self, vector: np.ndarray, search_k: int) -> int:
+        """How many items Annoy compares with a vector: none that it meets is cut off. Raises as `nearest`."""
+        return len(self.nearest(vector, self.items, search_k))
+
     def close(self) -> None:
         """Unmap the file; later queries raise."""
         if self._index is not None:

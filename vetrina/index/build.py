@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vetrina.errors import StoreError
+from vetrina.index.familiarity import Sample, calibrated
 from vetrina.index.manifest import ANNOY, ITEMS, MANIFEST, PROJECTION, VECTORS, FileCheck, Manifest
 from vetrina.index.projection import Moments, Projection, to_index_space, unit_rows
 from vetrina.index.recall import NO_LABEL
@@ -58,7 +59,8 @@ def build_index(
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / MANIFEST).exists():
         raise StoreError(f"{folder} already holds an index; an index is never changed, build in a new folder")
-    meta, hashes, raw_dims, moments = _survey(items, settings, device)
+    sample = Sample()
+    meta, hashes, raw_dims, moments = _survey(items, settings, device, sample)
     order = row_order(meta, hashes)
     projection, note = _projection(moments, raw_dims, settings)
     dims = raw_dims if projection is None else projection.components.shape[1]
@@ -109,14 +111,20 @@ def build_index(
         },
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         extractor=extractor,
+        nothing_similar=calibrated(sample.vectors, projection),
         files=files,
     )
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
     return manifest
 
 
-def _survey(items: Items, settings: IndexSettings, device: str) -> tuple[pa.Table, np.ndarray, int, Moments | None]:
-    """First pass: the columns of all items, the hashes and dimension of their vectors, and their moments."""
+def _survey(
+    items: Items, settings: IndexSettings, device: str, sample: Sample
+) -> tuple[pa.Table, np.ndarray, int, Moments | None]:
+    """First pass: the columns of all items, the hashes and dimension of their vectors, and their moments.
+
+    Some of the vectors go into `sample`.
+    """
     metas, hashes = [], []
     moments: Moments | None = None
     dims = 0
@@ -125,6 +133,7 @@ def _survey(items: Items, settings: IndexSettings, device: str) -> tuple[pa.Tabl
         if settings.projection_dims is not None and dims > settings.projection_dims:
             moments = moments or Moments(dims, device)
             moments.add(unit_rows(block.vectors))
+        sample.add(block)
         metas.append(block.meta)
         hashes.append(block.hashes)
     if not metas:

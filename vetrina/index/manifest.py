@@ -41,6 +41,7 @@ class Manifest:
         fingerprints: role → fingerprint of the model (extractor, detector, …).
         extractor: the handle of the extractor, by which photos are embedded as the items were; empty in an index of
             before handles were noted.
+        nothing_similar: the floor of likeness; see `vetrina.index.familiarity.calibrated`. Empty in an index of before.
         sources: batch → digest of what it contributed.
         libraries: name → version.
         files: name → check.
@@ -63,6 +64,7 @@ class Manifest:
     libraries: dict[str, str]
     created_at: str
     extractor: str = ""
+    nothing_similar: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileCheck] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -88,6 +90,7 @@ class Manifest:
         try:
             value["files"] = {name: FileCheck(**check) for name, check in value["files"].items()}
             value.setdefault("extractor", "")
+            value.setdefault("nothing_similar", {})
             return Manifest(**{entry.name: value[entry.name] for entry in fields(Manifest)})
         except (KeyError, TypeError, AttributeError) as error:
             raise IndexDamaged(f"The index manifest is incomplete: {error}") from error

@@ -201,7 +201,7 @@ class Rows:
         """The ids of some products by their positions."""
         return [str(product_id) for product_id in self.ids_of(products).to_pylist()]
 
-    def ids_of(self, products: np.ndarray) -> pa.ChunkedArray:
+    def ids_of(self, products: np.ndarray) -> pa.Array:
         """The same as a column of text."""
         return self._ids.take(pa.array(products))
 

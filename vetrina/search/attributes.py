@@ -12,6 +12,8 @@ from vetrina.store import Store
 Attributes = Mapping[str, Mapping[str, str]]
 """Product id → attribute → value."""
 
+_NAMES = ("name", "title", "product_name", "label")
+
 
 def attributes_of(store: Store, product_ids: Collection[str]) -> dict[str, str]:
     """The attributes (JSON) that the newest catalog row of each product gave."""
@@ -32,6 +34,17 @@ def parse_attributes(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
         pairs = ((name, str(value).strip()) for name, value in json.loads(text).items() if value is not None)
         found[product_id] = {name: value for name, value in pairs if value}
     return found
+
+
+def names_in(texts: Mapping[str, str]) -> dict[str, str]:
+    """The names of products, from their attributes (JSON); absent where there is none."""
+    names: dict[str, str] = {}
+    for product_id, text in texts.items():
+        attributes = {key.lower(): value for key, value in json.loads(text).items()}
+        name = next((attributes[key] for key in _NAMES if key in attributes), None)
+        if name:
+            names[product_id] = name
+    return names
 
 
 def _newest_first(store: Store) -> Iterator[tuple[str, str]]:

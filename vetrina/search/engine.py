@@ -79,12 +79,14 @@ class Answer:
         neighbours: best first, equal scores by product id.
         available: products that pass the filters (classes, removed, excluded); `min_score` is not one of them.
         exact: no approximation was involved.
+        search_k: Annoy nodes that each query row was let inspect; 0 in an exact answer.
     """
 
     neighbours: list[Neighbour]
     available: int
     exact: bool
     index_version: str
+    search_k: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,11 +304,12 @@ class SearchEngine:
         hidden = [segment.rows.find_all(set(exclude)) for segment in self._segments]
         # Among few products Annoy would have to be asked for nearly all items until k of them are found.
         exact = exact or classes is not None or self._main.narrow
-        search_k = self._search_k(query)
+        asked_for = self._search_k(query)
         floor = -np.inf if min_score is None else min_score
         found: list[_Found] | None = None
-        if not exact and search_k is not None:
-            found = self._approximate(vectors, kinds, k, hidden, floor, search_k)
+        search_k = 0
+        if not exact and asked_for is not None:
+            found, search_k = self._approximate(vectors, kinds, k, hidden, floor, asked_for)
         exact = found is None
         if found is None:
             found, available = self._exact(vectors, kinds, k, hidden, classes)
@@ -337,7 +340,19 @@ class SearchEngine:
                     item=next(items[number]),
                 )
             )
-        return Answer(neighbours, available, exact, self.index.version)
+        return Answer(neighbours, available, exact, self.index.version, search_k)
+
+    def visited(self, query: Query, answer: Answer) -> int:
+        """How many pictures and crops were compared with each row of the query for an unfiltered answer, on average.
+
+        Approximate searches are done again to count, so this is for measuring. Of one that Annoy had to be asked
+        several times for, the last time counts: it looks at all that the earlier ones did.
+        """
+        if answer.exact:
+            return self.items
+        vectors, _ = self._prepared(query)
+        seen = [self.index.annoy.inspected(vector, answer.search_k) for vector in vectors]
+        return round(sum(seen) / len(seen)) + len(self._tail.rows)
 
     def _search_k(self, query: Query) -> int | None:
         """How many nodes Annoy has to visit for a query; `None` where only exact search meets the recall target."""
@@ -397,8 +412,10 @@ class SearchEngine:
 
     def _approximate(
         self, vectors: np.ndarray, kinds: np.ndarray, k: int, hidden: list[np.ndarray], floor: float, search_k: float
-    ) -> list[_Found] | None:
+    ) -> tuple[list[_Found] | None, int]:
         """What Annoy finds, scored exactly, beside the whole tail; `None` when reading everything is cheaper.
+
+        Also the nodes that Annoy was let inspect for it.
 
         More items are asked for until k products are found and no item beyond those returned could still bring
         one of them down: such an item is farther than the last one returned.
@@ -414,7 +431,8 @@ class SearchEngine:
         tail_items = tail.items_of(np.flatnonzero(newer))
         tail_pairs = best_pairs(tail, tail_items, vectors, kinds, self._penalties)
         while want * _SHARE <= len(rows):
-            near = [annoy.nearest(vector, want, max(want, int(search_k))) for vector in vectors]
+            nodes = max(want, int(search_k))
+            near = [annoy.nearest(vector, want, nodes) for vector in vectors]
             products = np.unique(rows.product_of[np.concatenate(near)])
             products = products[self._main.alive[products] & ~among(products, hidden[0])]
             pairs = best_pairs(rows, rows.items_of(products), vectors, kinds, self._penalties)
@@ -422,9 +440,9 @@ class SearchEngine:
             reached = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) >= k else -np.inf
             last = np.array([rows.vectors[found[-1]] @ vector for found, vector in zip(near, vectors, strict=True)])
             if max(reached, floor) >= (last - least).max() - ROUNDING:
-                return [(self._main, pairs), (self._tail, tail_pairs)]
+                return [(self._main, pairs), (self._tail, tail_pairs)], nodes
             want, search_k = 2 * want, 2 * search_k
-        return None
+        return None, 0
 
 
 def _top(scores: np.ndarray, k: int, floor: float) -> np.ndarray:

@@ -7,7 +7,7 @@ those that were removed since.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ from vetrina.detection.detector import Detector
 from vetrina.embedding.extractor import Extractor, ExtractorIdentity
 from vetrina.embedding.vectors import embeddings_fingerprint
 from vetrina.errors import ModelError, NotFound
+from vetrina.index.familiarity import likeness
 from vetrina.index.reader import Index
 from vetrina.index.sources import IndexItems
 from vetrina.index.versions import current, open_index
@@ -58,24 +59,45 @@ class Conditions:
         distinct: none is a near-duplicate of the product that asks, and of those that are one another's near-duplicates
             there is the best only.
         exact: everything is compared.
+        min_similarity: likeness below which nothing is similar to a photo; None: as calibrated for the index.
     """
 
     class_name: str | None = None
     where: Filter | None = None
     distinct: bool = False
     exact: bool = False
+    min_similarity: float | None = None
 
 
 ANY = Conditions()
 
 
 @dataclass(frozen=True, slots=True)
+class Familiarity:
+    """How like the goods of the shop a photo is, and how like they must be at least (`vetrina.index.familiarity`)."""
+
+    likeness: float
+    least: float
+
+    @property
+    def nothing_similar(self) -> bool:
+        """Whether nothing in the shop is similar to the photo, however near the nearest are."""
+        return self.likeness < self.least
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
-    """A query with its answer, and the near-duplicates that were left out of it."""
+    """A query with its answer, and the near-duplicates that were left out of it.
+
+    Attributes:
+        familiarity: of a photo, judged by the whole shop whatever the conditions; None of a product of the shop, and
+            where no floor is known.
+    """
 
     query: Query
     answer: Answer
     left_out: list[LeftOut]
+    familiarity: Familiarity | None = None
 
 
 class ShopWindow:
@@ -168,7 +190,25 @@ class ShopWindow:
 
     def search(self, photo: PhotoQuery, k: int, conditions: Conditions = ANY) -> Found:
         """The k products most similar to a photo; the one it shows may be among them. Raises NotFound, SettingError."""
-        return self._find(photo.query, k, conditions, exclude=[], shown=[])
+        found = self._find(photo.query, k, conditions, exclude=[], shown=[])
+        return replace(found, familiarity=self._familiarity(photo.query, conditions.min_similarity))
+
+    def _familiarity(self, query: Query, least: float | None) -> Familiarity | None:
+        """Of the photo as a whole or of the thing on it that is most like the shop's goods."""
+        stated = self.index.manifest.nothing_similar
+        least = stated.get("floor") if least is None else least
+        if least is None or "nth" not in stated:
+            return None
+        nth = stated["nth"]
+        best = -1.0
+        for row, kind in enumerate(query.kinds):
+            alone = Query(query.vectors[row : row + 1], (kind,))
+            near = self.engine.search(alone, nth).neighbours
+            if len(near) < nth:
+                return None
+            score = np.array([near[-1].score])
+            best = max(best, float(likeness(alone.vectors, score, self.index.projection, stated["length"])[0]))
+        return Familiarity(best, least)
 
     def _find(
         self, query: Query, k: int, conditions: Conditions, *, exclude: Sequence[str], shown: Sequence[str]
