@@ -2,14 +2,16 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH ?= .bench
 DAGSTER_HOME ?= $(CURDIR)/.dagster
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: help install models demo test lint ui lock clean
+.PHONY: help install models demo test bench lint ui lock clean
 
 help:
 	@echo "make demo    install, then the main job on a real shop of about 800 products"
 	@echo "make test    lint, types and all tests"
+	@echo "make bench   the measurements of bench/README.md"
 	@echo "make ui      Dagster's UI and daemon on this repository"
 	@echo "make clean   remove the environment, the models, the demo and its store"
 
@@ -42,6 +44,17 @@ lint: install
 test: models lint
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# The tables of bench/README.md that need nothing but the sample shop. Quiet machine, about an hour.
+bench: demo
+	@mkdir -p $(BENCH)
+	PYTHONPATH=. $(BIN)/python bench/throughput.py --repeat 5 --folder $(BENCH)
+	PYTHONPATH=. $(BIN)/python bench/embedding.py bundled:efficientnet-lite0 'keras:MobileNetV2#weights=random'
+	PYTHONPATH=. $(BIN)/python bench/precision.py
+	PYTHONPATH=. $(BIN)/python bench/kinds.py --store vetrina-store
+	OPENBLAS_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python bench/all_pairs.py --share 0.1
+	PYTHONPATH=. $(BIN)/python bench/reading.py --folder $(BENCH)
+	PYTHONPATH=. $(BIN)/python bench/large.py --store vetrina-store --rows 100000
+
 ui: models
 	@DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/python -m orchestration.home
 	DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/dagster dev --workspace workspace.yaml
@@ -51,4 +64,4 @@ lock: # UPGRADE=--upgrade takes newer versions
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(UPGRADE) --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .models .demo .dagster vetrina-store .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .models .demo $(BENCH) .dagster vetrina-store .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -26,37 +26,20 @@ from typing import Any
 import annoy
 import numpy as np
 import pyarrow as pa
+from made_vectors import around, real_vectors
 
 from vetrina.index.annoy_file import AnnoyFile
 from vetrina.index.build import build_index
-from vetrina.index.projection import Moments, to_index_space, unit_rows
 from vetrina.index.reader import open_folder
 from vetrina.index.recall import exact_truth
 from vetrina.index.rows import META_SCHEMA
 from vetrina.index.settings import IndexSettings
-from vetrina.index.sources import IndexItems
-from vetrina.index.versions import current, verify
 from vetrina.search.engine import Answer, SearchEngine
-from vetrina.store import Store
 
 DIMS, K, QUERIES = 150, 10, 300
 _BLOCK = 1 << 15
 _SIZES = (100, 1_000, 10_000, 30_000)
 RAW, LABELS = "raw.f32", "labels.npy"
-
-
-def real_vectors(root: str) -> np.ndarray:
-    """The shop's items in 150 dimensions: float32 [n, 150] unit rows."""
-    store = Store(root)
-    published = current(store)
-    if published is None:
-        raise SystemExit(f"{root} holds no index; run vetrina demo with VETRINA_STORE set to it first")
-    items = IndexItems(store, verify(store, published).fingerprints["embeddings"])
-    tables = [table["vector"].combine_chunks() for table in items()]
-    raw = np.concatenate([column.flatten().to_numpy().reshape(len(column), -1) for column in tables])
-    moments = Moments(raw.shape[1])
-    moments.add(unit_rows(raw))
-    return to_index_space(raw.astype(np.float32), moments.projection(DIMS))
 
 
 def generate(real: np.ndarray, rows: int, folder: Path) -> None:
@@ -75,13 +58,7 @@ def generate(real: np.ndarray, rows: int, folder: Path) -> None:
     np.save(folder / LABELS, labels)
     with (folder / RAW).open("wb") as file:
         for at in range(0, rows, _BLOCK):
-            own = starts[at : at + _BLOCK]
-            count = len(own)
-            two = near[own[:, None], rng.integers(10, size=(count, 2))]
-            way = rng.uniform(0, 0.5, (count, 2, 1))
-            noise = real[rng.integers(len(real), size=count)] - real[rng.integers(len(real), size=count)]
-            made = real[own] + ((real[two] - real[own][:, None]) * way).sum(axis=1) + 0.3 * noise
-            file.write(unit_rows(made).astype(np.float32).tobytes())
+            file.write(around(real, starts[at : at + _BLOCK], near, rng).tobytes())
 
 
 def tables(folder: Path, rows: int) -> Iterator[pa.Table]:
@@ -270,7 +247,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         report: dict[str, Any] = {"rows": chosen.rows, "vectors_mb": chosen.rows * DIMS * 4 / 1e6}
         if not (folder / "index" / "manifest.json").exists():
-            generate(real_vectors(chosen.store), chosen.rows, folder)
+            generate(real_vectors(chosen.store, DIMS), chosen.rows, folder)
             command = [sys.executable, __file__, "--build", "--store", chosen.store, "--folder", str(folder)]
             done = subprocess.run([*command, "--rows", str(chosen.rows)], check=True, capture_output=True, text=True)
             report["build"] = json.loads(done.stdout.splitlines()[-1])

@@ -30,6 +30,23 @@ def real_vectors(root: str, dims: int) -> np.ndarray:
     return to_index_space(raw.astype(np.float32), moments.projection(dims))
 
 
+def around(real: np.ndarray, own: np.ndarray, near: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A vector for each place `own` of a real one: from there a part of the way towards two near ones, and noise.
+
+    Args:
+        real: float32 [n, d] unit rows. near: int64 [n, 10], the nearest others of each.
+
+    Returns:
+        float32 [len(own), d] unit rows.
+    """
+    count = len(own)
+    two = near[own[:, None], rng.integers(near.shape[1], size=(count, 2))]
+    way = rng.uniform(0, 0.5, (count, 2, 1))
+    noise = real[rng.integers(len(real), size=count)] - real[rng.integers(len(real), size=count)]
+    made = real[own] + ((real[two] - real[own][:, None]) * way).sum(axis=1) + 0.3 * noise
+    return unit_rows(made).astype(np.float32)
+
+
 def made_vectors(real: np.ndarray, rows: int, seed: int = 7) -> np.ndarray:
     """Vectors around some real ones (float32 [n, d] unit rows): float32 [rows, d] unit rows."""
     rng = np.random.default_rng(seed)
@@ -37,9 +54,5 @@ def made_vectors(real: np.ndarray, rows: int, seed: int = 7) -> np.ndarray:
     made = np.empty((rows, real.shape[1]), np.float32)
     for at in range(0, rows, _BLOCK):
         out = made[at : at + _BLOCK]
-        own = rng.integers(len(real), size=len(out))
-        two = near[own[:, None], rng.integers(10, size=(len(out), 2))]
-        way = rng.uniform(0, 0.5, (len(out), 2, 1))
-        noise = real[rng.integers(len(real), size=len(out))] - real[rng.integers(len(real), size=len(out))]
-        out[:] = unit_rows(real[own] + ((real[two] - real[own][:, None]) * way).sum(axis=1) + 0.3 * noise)
+        out[:] = around(real, rng.integers(len(real), size=len(out)), near, rng)
     return made
