@@ -183,12 +183,14 @@ def test_old_index_versions_go_and_a_rollback_finds_what_it_needs(shop: Shop, se
         now = current(shop.deployment.store)
         assert now is not None
         versions.append(now.version)
+        shop.deployment.store.write(f"reports/{now.version}/evaluation-1.html", b"report")
     report = swept(shop, keep=1)
     # The newest, and the one that a rollback serves.
     assert report.versions == sorted(versions[-2:])
     store = shop.deployment.store
     assert {record.version for record in history(store)} == set(versions[-2:])
     assert set(store.names("index")) == {"published", *versions[-2:]}
+    assert set(versions) & set(store.names("reports")) == set(versions[-2:])
     back = roll_back(shop.deployment, None)
     assert (back["version"], back["table"]) == (versions[-2], True)
     assert store.read_json("similar_products/current.json")["index"] == versions[-2]

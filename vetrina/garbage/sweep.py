@@ -9,6 +9,7 @@ milliseconds before it goes. A picture lost in that moment is asked for again by
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ _AT_ONCE = 64
 _SHOWN = 3
 _TRIAL_KEPT = timedelta(days=30)
 """Beyond the grace period; after that what a model on trial made is garbage like any other's."""
+_VERSION = re.compile(r"[0-9a-f]{16}")
 _PARTS = "interrupted writes"
 _OF_PICTURES = "pictures, crops and what is remembered of them"
 
@@ -126,6 +128,7 @@ class _Sweep:
         if versions is not None:
             self._sweep_index()
             self._sweep_tables()
+            self._sweep_reports(versions)
         self._sweep_models(needed)
         self._sweep_scratch()
         return self.swept
@@ -212,6 +215,14 @@ class _Sweep:
                 files.sort(key=lambda file: not file.path.endswith("/table.json"))
                 self._delete([("similar_products", file) for file in files])
                 self._remove_folder(folder)
+
+    def _sweep_reports(self, versions: frozenset[str]) -> None:
+        """Evaluations of index versions that are not kept."""
+        for name in self._store.names("reports"):
+            if name not in versions and _VERSION.fullmatch(name):
+                gone = list(self._store.walk(f"reports/{name}"))
+                self._delete([("reports", file) for file in gone])
+                self._remove_folder(f"reports/{name}")
 
     def _sweep_models(self, needed: Needed) -> None:
         """Fine-tuned models that nothing uses, as far as they are to go, and folders that never became models."""
