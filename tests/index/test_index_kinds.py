@@ -365,3 +365,15 @@ def test_without_a_card_exact_search_on_one_is_refused(tmp_path: Path, monkeypat
         exact(tmp_path / "a").on("gpu")
     with pytest.raises(SettingError, match="'tpu'"):
         exact(tmp_path / "b").on("tpu")
+
+
+def test_items_that_no_leaf_visited_early_holds_do_not_make_a_file_look_damaged(tmp_path: Path) -> None:
+    rows = [[0, 0, 0, 0, 0, -1], [0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 1, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 1, 0, -1]]
+    rows += [[0, -1, 0, 0, 0, 0], [0, -1, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, -1, 0, 0, -1, 0], [1, 0, 0, 0, 0, 0]]
+    vectors = np.array(rows, np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    for trees in (40, 160, 400):
+        annoy_file.build_file(vectors, tmp_path / f"{trees}.ann", trees=trees, seed=1)
+        opened = annoy_file.AnnoyFile(tmp_path / f"{trees}.ann", vectors)
+        assert opened.items == 10
+        opened.close()

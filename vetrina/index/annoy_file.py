@@ -18,6 +18,7 @@ from vetrina.errors import BrokenLibrary, IndexDamaged, SettingError, StoreError
 
 Metric = Literal["angular", "euclidean"]
 _CHECKS = 16
+_MOST_NODES = 1 << 24
 _APART = 0.0142  # more than two unit vectors are apart whose cosine is 1 − 1e-4
 
 
@@ -127,6 +128,9 @@ class AnnoyFile:
         for row in np.unique(np.linspace(0, self.items - 1, _CHECKS).astype(int)):
             vector = np.asarray(vectors[row])
             rows = self.nearest(vector, want, max(1000, 20 * want))
+            if len(rows) < want:
+                # Many trees can give the same few items over and over; asked for all that they hold, none is left out.
+                rows = self.nearest(vector, want, min(2 * self.items * (self._index.get_n_trees() + 1), _MOST_NODES))
             apart = np.linalg.norm(vectors[rows] - vector, axis=1)
             if len(rows) < want or apart.min() > _APART * np.linalg.norm(vector):
                 self.close()
