@@ -24,8 +24,8 @@ from vetrina.index.projection import to_index_space
 from vetrina.pictures.decoding import decode_picture
 from vetrina.pictures.likeness import DEFAULT_LIMITS
 from vetrina.pictures.prints import GRID, Prints, cell_differences, differing_bits, print_of, prints_of
+from vetrina.search.answers import Products
 from vetrina.search.duplicates import find_groups
-from vetrina.search.engine import Products
 from vetrina.settings import Settings
 
 SEED = 5

@@ -34,7 +34,8 @@ from vetrina.index.reader import open_folder
 from vetrina.index.recall import exact_truth
 from vetrina.index.rows import META_SCHEMA
 from vetrina.index.settings import IndexSettings
-from vetrina.search.engine import Answer, SearchEngine
+from vetrina.search.answers import Answer
+from vetrina.search.engine import SearchEngine
 
 DIMS, K, QUERIES = 150, 10, 300
 _BLOCK = 1 << 15

@@ -12,9 +12,9 @@ from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.versions import current, verify
+from vetrina.search.answers import Answer, Neighbour
 from vetrina.search.attributes import attributes_of, names_in
 from vetrina.search.collage import Tile, draw_collage
-from vetrina.search.engine import Answer, Neighbour
 from vetrina.search.explaining import explain, item_as_json, origin_of
 from vetrina.search.window import ANY, Conditions, Familiarity, Found, PhotoQuery, ShopWindow
 

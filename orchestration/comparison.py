@@ -23,8 +23,9 @@ from vetrina.evaluation.speed import measure_speed
 from vetrina.index.reader import Index
 from vetrina.index.sources import CATALOGUED, index_sources
 from vetrina.pictures.decoding import decode_picture
+from vetrina.search.answers import Products
 from vetrina.search.attributes import attributes_of, names_in, parse_attributes
-from vetrina.search.engine import Products, SearchEngine
+from vetrina.search.engine import SearchEngine
 from vetrina.store import Store, blob_path
 from vetrina.words import counted
 

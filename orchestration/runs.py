@@ -11,7 +11,6 @@ import dagster as dg
 from dagster import DagsterInstance
 
 from assets.partitions import catalog_batch
-from orchestration.definitions import build_defs
 from orchestration.home import PID_TAG, history_in_words, process_name
 from orchestration.jobs import BATCH_JOB, FINETUNE_JOB, PUBLISH_JOB
 from orchestration.trial_job import TRIAL_JOB, TRIAL_OP, trial_config
@@ -71,6 +70,9 @@ def run_finetune(instance: DagsterInstance, plan: Mapping[str, Any], split: str)
 
 
 def _run(instance: DagsterInstance, job: str, config: dict[str, Any], partition_key: str | None = None) -> RunReport:
+    # Imported here: the module builds the definitions as Dagster wants them, and these need models that can be named.
+    from orchestration.definitions import build_defs
+
     began = time.monotonic()
     with history_in_words():
         result = (

@@ -7,8 +7,8 @@ import pytest
 
 from vetrina.errors import NotFound, SettingError
 from vetrina.evaluation.labels import DETECTED, labels_of, last_words, matching, parse_condition
+from vetrina.search.answers import Products
 from vetrina.search.attributes import parse_attributes
-from vetrina.search.engine import Products
 
 PRODUCTS = Products(["1", "2", "3"], ["a", "b", "c"], ["Chair", None, "Mug"], np.eye(3, dtype=np.float32))
 BARE = Products(["1"], ["a"], [None], np.eye(1, dtype=np.float32))

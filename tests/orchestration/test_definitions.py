@@ -90,3 +90,13 @@ def test_nothing_trains_by_itself() -> None:
 def test_a_setting_that_cannot_be_used_is_refused() -> None:
     with pytest.raises(SettingError, match="VETRINA_EXECUTOR is 'threads'"):
         build_defs(executor="threads")
+
+
+def test_a_command_can_be_imported_before_its_models_are_ready() -> None:
+    code = (
+        "import sys\n"
+        "import orchestration.comparison, orchestration.finetuning, orchestration.intake, orchestration.switching\n"
+        "print('orchestration.definitions' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from vetrina.index.reader import open_folder
-from vetrina.search.engine import Query, SearchEngine
+from vetrina.search.answers import Query
+from vetrina.search.engine import SearchEngine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "index"))  # the samples live beside the index tests
 

@@ -20,6 +20,7 @@ from vetrina.pictures.decoding import decode_picture
 from vetrina.pictures.likeness import DEFAULT_LIMITS, show_the_same
 from vetrina.pictures.prints import Prints, cell_differences, differing_bits, print_of, prints_of
 from vetrina.search import duplicates
+from vetrina.search.answers import Products
 from vetrina.search.duplicates import (
     SAME_BYTES,
     SAME_PICTURE,
@@ -27,7 +28,6 @@ from vetrina.search.duplicates import (
     find_conflicts,
     find_groups,
 )
-from vetrina.search.engine import Products
 from vetrina.store import Store, blob_path
 
 

@@ -14,7 +14,8 @@ from vetrina.errors import NotFound, SettingError, StoreError
 from vetrina.index.reader import Index, open_folder
 from vetrina.index.rows import META_SCHEMA
 from vetrina.index.settings import IndexSettings, Penalties, pair_penalty
-from vetrina.search.engine import Answer, Query, SearchEngine
+from vetrina.search.answers import Answer, Query
+from vetrina.search.engine import SearchEngine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "index"))  # the samples live beside the index tests
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -164,9 +165,12 @@ def test_a_killed_table_goes_on_where_it_was_and_has_the_same_bytes(
     made: list[range] = []
     real = table_parts.in_parts
 
-    def counted(*given: object) -> object:
-        make = given[3]
-        return real(*given[:3], lambda part: (made.append(part), make(part))[1], *given[4:])  # type: ignore
+    def counted(*given: Any) -> Any:
+        def make(part: range) -> Any:
+            made.append(part)
+            return given[3](part)
+
+        return real(*given[:3], make, *given[4:])
 
     monkeypatch.setattr("vetrina.index.publishing.in_parts", counted)
     seen: list[tuple[int, int]] = []

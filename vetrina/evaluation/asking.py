@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vetrina.pictures.collecting import Progress
-from vetrina.search.engine import Answer, SearchEngine
+from vetrina.search.answers import Answer
+from vetrina.search.engine import SearchEngine
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 from vetrina.evaluation.comparison import Comparison
 from vetrina.evaluation.page import Faces, Pixels, as_bars, as_interval, as_table, as_text, document
 from vetrina.evaluation.speed import BATCH
-from vetrina.search.engine import Products
+from vetrina.search.answers import Products
 
 _ANSWERS = 7  # as many as stand in one row
 _MOST_CLASSES = 40

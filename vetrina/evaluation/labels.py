@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vetrina.errors import NotFound, SettingError
+from vetrina.search.answers import Products
 from vetrina.search.attributes import Attributes
-from vetrina.search.engine import Products
 from vetrina.words import nearest
 
 DETECTED = "detected"

@@ -10,7 +10,7 @@ import numpy as np
 from vetrina.evaluation.evaluation import Evaluation
 from vetrina.evaluation.page import Faces, as_text
 from vetrina.evaluation.plane import FEWEST_FOR_NEIGHBOURS, by_neighbours, drawn_by_class, spaced_out, to_plane
-from vetrina.search.engine import Products
+from vetrina.search.answers import Products
 
 MOST_POINTS = 2000
 """Products on a map; of a larger shop each class brings its share."""

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from vetrina.errors import PictureError
-from vetrina.search.engine import Products
+from vetrina.search.answers import Products
 
 Pixels = Callable[[str], np.ndarray]
 """The picture of a sha256: uint8 [height, width, 3]; raises PictureError or FileNotFoundError."""

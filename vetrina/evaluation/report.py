@@ -16,7 +16,7 @@ from vetrina.evaluation.evaluation import Evaluation
 from vetrina.evaluation.maps import maps
 from vetrina.evaluation.page import Faces, Pixels, as_bars, as_interval, as_table, as_text, document
 from vetrina.evaluation.sweep_chart import sweep_section
-from vetrina.search.engine import Products
+from vetrina.search.answers import Products
 
 _SHOWN = 8  # queries among the best, and among the worst
 _PER_CLASS = 2  # of these, so that one class does not fill them

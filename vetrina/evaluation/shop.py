@@ -19,9 +19,9 @@ from vetrina.evaluation.labels import DETECTED, labels_of, last_words, matching,
 from vetrina.evaluation.sweep import sweep
 from vetrina.index.sources import IndexItems
 from vetrina.pictures.prints import prints_of
+from vetrina.search.answers import Products
 from vetrina.search.attributes import Attributes, attributes_of, names_in, parse_attributes
 from vetrina.search.duplicates import duplicates_of, find_groups
-from vetrina.search.engine import Products
 from vetrina.search.window import ShopWindow
 
 Step = Callable[[str, int, int], None]

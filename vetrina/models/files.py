@@ -75,14 +75,14 @@ def read_pinned(path: Path, sha256: str) -> bytes:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ModelError(f"The weights {path} are missing: fetch the bundled models first") from None
+        raise ModelError(f"The weights {path} are missing: get them with `vetrina models`") from None
     except OSError as error:
         raise ModelError(f"The weights {path} cannot be read: {error.strerror or error}") from error
     found = sha256_hex(data)
     if found != sha256:
         raise ModelError(
             f"The weights {path} are altered or cut (sha256 {found[:12]}…, expected {sha256[:12]}…): "
-            "delete the file and fetch the bundled models again"
+            "delete the file and get it again with `vetrina models`"
         )
     return data
 

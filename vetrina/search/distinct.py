@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from vetrina.pictures.likeness import SHOWN, TAKEN, without_repeats
 from vetrina.pictures.prints import prints_of
-from vetrina.search.engine import Answer, Neighbour
+from vetrina.search.answers import Answer, Neighbour
 from vetrina.store import Store
 
 

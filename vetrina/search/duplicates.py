@@ -21,7 +21,7 @@ from vetrina.catalog.batches import list_batches
 from vetrina.disjoint import DisjointSets
 from vetrina.pictures.likeness import DEFAULT_LIMITS, Limits
 from vetrina.pictures.prints import Prints, cell_differences, differing_bits
-from vetrina.search.engine import Products
+from vetrina.search.answers import Products
 from vetrina.store import Store
 from vetrina.tables import IMAGES, read_tables
 

@@ -9,7 +9,7 @@ from vetrina.catalog.batches import list_batches
 from vetrina.catalog.shop import changes
 from vetrina.errors import NotFound
 from vetrina.index.rows import ItemInfo
-from vetrina.search.engine import Pair, Query
+from vetrina.search.answers import Pair, Query
 from vetrina.search.window import ShopWindow
 from vetrina.store import Store, blob_path
 

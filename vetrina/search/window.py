@@ -24,9 +24,10 @@ from vetrina.index.reader import Index
 from vetrina.index.sources import IndexItems
 from vetrina.index.versions import current, open_index
 from vetrina.pictures.decoding import decode_picture
+from vetrina.search.answers import Answer, Query
 from vetrina.search.attributes import Attributes, attributes_of, parse_attributes
 from vetrina.search.distinct import LeftOut, distinct_answer
-from vetrina.search.engine import Answer, Query, SearchEngine
+from vetrina.search.engine import SearchEngine
 from vetrina.search.filters import Filter
 from vetrina.store import Store, blob_path
 
