@@ -14,6 +14,7 @@ from vetrina.models.handles import SAVED_MODEL, TUNED, Handle
 if TYPE_CHECKING:
     from vetrina.store import Store
 
+_SHOWN = 8  # names in a message
 Identity = TypeVar("Identity")
 Model = TypeVar("Model")
 Report = Callable[[str], None]
@@ -56,4 +57,5 @@ def unknown(role: str, text: str, known: Iterable[str]) -> UnfitModel:
     names = list(known)
     near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return UnfitModel(f"Unknown {role} {text!r}: {hint}{role.capitalize()}s: {', '.join(names)}")
+    some = f"{', '.join(names[:_SHOWN])} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ", ".join(names)
+    return UnfitModel(f"Unknown {role} {text!r}: {hint}{role.capitalize()}s: {some}")
