@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.versions import current, verify
-from vetrina.search.answers import Answer, Neighbour
+from vetrina.search.answers import Answer
 from vetrina.search.attributes import attributes_of, names_in
 from vetrina.search.collage import Tile, draw_collage
+from vetrina.search.describing import answer_as_json, detections_as_json, explanation_as_json
 from vetrina.search.explaining import explain, item_as_json, origin_of
-from vetrina.search.window import ANY, Conditions, Familiarity, Found, PhotoQuery, ShopWindow
+from vetrina.search.window import ANY, Conditions, PhotoQuery, ShopWindow
 
 
 def similar_to_product(
@@ -31,8 +31,11 @@ def similar_to_product(
         item = window.engine.items_of(product_id)[0]
         query = Tile(window.picture(item.sha256), names.get(product_id, product_id), "", None)
         _draw(window, query, found.answer, names, picture)
-    described = {"product_id": product_id, "name": names.get(product_id)}
-    return _described(described, found, served, names, window, picture)
+    return {
+        "query": {"product_id": product_id, "name": names.get(product_id)},
+        **answer_as_json(window, found, names, served=served),
+        "picture": None if picture is None else str(picture),
+    }
 
 
 def similar_to_photo(
@@ -47,8 +50,11 @@ def similar_to_photo(
     names = _names(window, [other.product_id for other in found.answer.neighbours])
     if picture is not None:
         _draw(window, Tile(seen.pixels, photo.name, "", None), found.answer, names, picture)
-    described = {"photo": str(photo), "detections": _detections(seen)}
-    return _described(described, found, served, names, window, picture, seen)
+    return {
+        "query": {"photo": str(photo), "detections": detections_as_json(seen)},
+        **answer_as_json(window, found, names, served=served, photo=seen),
+        "picture": None if picture is None else str(picture),
+    }
 
 
 def explain_result(deployment: Deployment, asked: str, result: str) -> dict[str, Any]:
@@ -61,7 +67,7 @@ def explain_result(deployment: Deployment, asked: str, result: str) -> dict[str,
     try:
         query, own = window.engine.product_query(asked), asked
         sides = [item_as_json(window.store, item) for item in window.engine.items_of(asked)]
-        origin = asdict(origin_of(window.store, asked, sides[0]["batch"]))
+        origin = origin_of(window.store, asked, sides[0]["batch"])
     except NotFound:
         if not Path(asked).is_file():
             raise
@@ -73,36 +79,8 @@ def explain_result(deployment: Deployment, asked: str, result: str) -> dict[str,
         ]
     found = explain(window, query, result, own=own)
     names = _names(window, [result] if own is None else [own, result])
-    manifest = window.index.manifest
-    return {
-        "query": {("photo" if own is None else "product_id"): asked, "name": names.get(asked), "origin": origin},
-        "result": {"product_id": result, "name": names.get(result), "origin": asdict(found.origin)},
-        "score": round(found.pairs[0].cosine - found.pairs[0].penalty, 6),
-        "rank": found.rank,
-        "of": found.of,
-        "found": found.found,
-        "newer_than_index": found.newer,
-        "pairs": [
-            {
-                "cosine": round(pair.cosine, 6),
-                "distance": round(math.sqrt(max(0.0, 2 - 2 * pair.cosine)), 6),
-                "penalty": pair.penalty,
-                "query": sides[pair.query_row],
-                "result": item_as_json(window.store, pair.item),
-            }
-            for pair in found.pairs
-        ],
-        "index": {
-            "version": window.index.version,
-            "built_at": manifest.created_at,
-            "serve_with": manifest.serve_with,
-            "dims": manifest.dims,
-            "raw_dims": manifest.raw_dims,
-            "projection": manifest.projection,
-        },
-        "models": manifest.fingerprints,
-        "problems": window.problems,
-    }
+    described: dict[str, Any] = {("photo" if own is None else "product_id"): asked, "name": names.get(asked)}
+    return explanation_as_json(window, described, sides, origin, result, found, names)
 
 
 def _photo(file: Path) -> bytes:
@@ -171,75 +149,6 @@ def worst_class(recall: dict[str, Any]) -> dict[str, Any] | None:
 
 def _names(window: ShopWindow, product_ids: list[str]) -> dict[str, str]:
     return names_in(attributes_of(window.store, product_ids))
-
-
-def _described(
-    query: dict[str, Any],
-    found: Found,
-    served: Found | None,
-    names: dict[str, str],
-    window: ShopWindow,
-    picture: Path | None,
-    photo: PhotoQuery | None = None,
-) -> dict[str, Any]:
-    """An answer as plain values; `served` is what the index alone gives, where everything was compared."""
-    return {
-        "query": query,
-        "similar": [_neighbour(other, names, photo) for other in found.answer.neighbours],
-        "left_out": [asdict(other) for other in found.left_out],
-        "available": found.answer.available,
-        **_familiarity(found.familiarity),
-        "exact": found.answer.exact,
-        "missed": None if served is None else missed(found.answer, served.answer),
-        "index_version": found.answer.index_version,
-        "picture": None if picture is None else str(picture),
-        "problems": window.problems,
-    }
-
-
-def _familiarity(judged: Familiarity | None) -> dict[str, Any]:
-    """Whether nothing is similar; null of a product, and where the index has no floor."""
-    if judged is None:
-        return {"nothing_similar": None, "likeness": None, "min_similarity": None}
-    return {
-        "nothing_similar": judged.nothing_similar,
-        "likeness": round(judged.likeness, 4),
-        "min_similarity": round(judged.least, 4),
-    }
-
-
-def missed(answer: Answer, served: Answer) -> list[str]:
-    """Products of an exact answer that the served one lacks; one that ties with the last served was not missed."""
-    got = {found.product_id for found in served.neighbours}
-    last = min((found.score for found in served.neighbours), default=-math.inf)
-    full = len(served.neighbours) >= len(answer.neighbours)
-    return [f.product_id for f in answer.neighbours if f.product_id not in got and not (full and f.score <= last)]
-
-
-def _neighbour(found: Neighbour, names: dict[str, str], photo: PhotoQuery | None) -> dict[str, Any]:
-    item = found.item
-    described: dict[str, Any] = {
-        "product_id": found.product_id,
-        "name": names.get(found.product_id),
-        "score": round(found.score, 4),
-        "class": item.label,
-        "matched": item.kind,
-        "box": [round(side, 5) for side in item.box],
-        "sha256": item.sha256,
-        "batch": item.batch,
-    }
-    if photo is not None:
-        crop = photo.parts[found.query_row][1]
-        described["because_of"] = "whole photo" if crop is None else crop.label
-    return described
-
-
-def _detections(photo: PhotoQuery) -> list[dict[str, Any]]:
-    return [
-        {"class": crop.label, "score": round(crop.score, 3), "box": list(box)}
-        for box, crop in photo.parts
-        if crop is not None
-    ]
 
 
 def _draw(window: ShopWindow, query: Tile, answer: Answer, names: dict[str, str], file: Path) -> None:

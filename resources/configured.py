@@ -29,6 +29,18 @@ def extractor_of(settings: Settings) -> ExtractorResource:
     return ExtractorResource(handle=settings.extractor)
 
 
+def fetcher_of(settings: Settings) -> FetcherResource:
+    """How pictures are fetched."""
+    return FetcherResource(
+        concurrency=settings.fetch_concurrency,
+        per_host=settings.fetch_per_host,
+        attempts=settings.fetch_attempts,
+        deadline=settings.fetch_deadline,
+        max_bytes=settings.max_picture_bytes,
+        allow_private=settings.allow_private,
+    )
+
+
 def decoder_of(settings: Settings) -> DecoderResource:
     """How pictures are decoded."""
     return DecoderResource(workers=settings.worker_count, max_pixels=settings.max_pixels, min_side=settings.min_side)
@@ -59,14 +71,7 @@ def resources_of(settings: Settings) -> dict[str, object]:
     """Every resource by the name that assets ask for."""
     return {
         "store": StoreResource(root=settings.store, cache=settings.cache, cache_gib=settings.cache_gib),
-        "fetcher": FetcherResource(
-            concurrency=settings.fetch_concurrency,
-            per_host=settings.fetch_per_host,
-            attempts=settings.fetch_attempts,
-            deadline=settings.fetch_deadline,
-            max_bytes=settings.max_picture_bytes,
-            allow_private=settings.allow_private,
-        ),
+        "fetcher": fetcher_of(settings),
         "decoder": decoder_of(settings),
         "detector": detector_of(settings),
         "extractor": extractor_of(settings),

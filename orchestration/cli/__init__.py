@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from orchestration.cli import asking, intake, judging, models, upkeep
+from orchestration.cli import asking, intake, judging, models, serving, upkeep
 from orchestration.cli.application import app
 from vetrina.errors import NotFound, PictureError, VetrinaError
 
@@ -17,6 +17,7 @@ __all__ = ["app", "main"]
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Taking catalogs in": (intake.add, intake.sync, intake.retry, intake.demo),
     "Asking": (asking.similar, asking.search, asking.explain, asking.status),
+    "Serving": (serving.serve,),
     "Judging": (judging.evaluate, judging.duplicates, judging.kinds),
     "Models": (models.models, models.finetune, models.compare, models.switch),
     "Upkeep": (upkeep.export, upkeep.rollback, upkeep.gc),

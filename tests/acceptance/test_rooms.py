@@ -8,9 +8,10 @@ import pytest
 from vetrina.settings import REPOSITORY
 
 ABOVE = {
-    "vetrina": {"resources", "assets", "orchestration", "dagster"},
-    "resources": {"assets", "orchestration"},
-    "assets": {"orchestration"},
+    "vetrina": {"resources", "assets", "orchestration", "web", "dagster"},
+    "resources": {"assets", "orchestration", "web"},
+    "assets": {"orchestration", "web"},
+    "web": {"resources", "assets", "orchestration", "dagster"},
 }
 
 

@@ -30,6 +30,7 @@ _FINE, _SOFT = 64, 2.0  # pixels on each side before softening, and its standard
 _HASH_BYTES = 8
 _BYTES = _HASH_BYTES + GRID * GRID * 3
 _MEMOS = "prints/2"  # another way to make prints is another number
+_UNKNOWN = (False, 0, np.zeros((GRID, GRID, 3), np.uint8))
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -106,6 +107,35 @@ def prints_of(
                     put(sha256, code, cells)
                 progress(done, len(missing))
     return prints, unreadable
+
+
+class PrintsInMemory:
+    """The prints of a store's pictures for whoever asks for a few of them again and again; thread-safe."""
+
+    def __init__(self, store: Store, most: int = 50_000) -> None:
+        """Remember at most `most` prints, 0.8 kB each."""
+        self._store = store
+        self._most = most
+        self._known: dict[str, tuple[bool, int, np.ndarray]] = {}
+
+    def __call__(self, pictures: Sequence[str]) -> Prints:
+        """As `prints_of`."""
+        known = {sha256: self._known.get(sha256) for sha256 in pictures}
+        missing = [sha256 for sha256, found in known.items() if found is None]
+        read, _ = prints_of(self._store, missing)
+        new = {
+            sha256: (bool(read.known[place]), int(read.hashes[place]), read.cells[place].copy())
+            for place, sha256 in enumerate(missing)
+        }
+        if len(self._known) + len(new) > self._most:
+            self._known = {}
+        self._known.update(new)
+        entries = [new.get(sha256) or known[sha256] or _UNKNOWN for sha256 in pictures]
+        return Prints(
+            np.array([entry[0] for entry in entries], bool),
+            np.array([entry[1] for entry in entries], np.uint64),
+            np.array([entry[2] for entry in entries], np.uint8).reshape(len(entries), GRID, GRID, 3),
+        )
 
 
 def _loader(store: Store, sha256: str) -> Callable[[], bytes]:

@@ -38,13 +38,14 @@ def parse_attributes(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 def names_in(texts: Mapping[str, str]) -> dict[str, str]:
     """The names of products, from their attributes (JSON); absent where there is none."""
-    names: dict[str, str] = {}
-    for product_id, text in texts.items():
-        attributes = {key.lower(): value for key, value in json.loads(text).items()}
-        name = next((attributes[key] for key in _NAMES if key in attributes), None)
-        if name:
-            names[product_id] = name
-    return names
+    named = ((product_id, name_of(json.loads(text))) for product_id, text in texts.items())
+    return {product_id: name for product_id, name in named if name}
+
+
+def name_of(attributes: Mapping[str, str]) -> str | None:
+    """The name of a product among its attributes; None where there is none."""
+    found = {key.lower(): value for key, value in attributes.items()}
+    return next((found[key] for key in _NAMES if key in found), None) or None
 
 
 def _newest_first(store: Store) -> Iterator[tuple[str, str]]:

@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from vetrina.pictures.likeness import SHOWN, TAKEN, without_repeats
-from vetrina.pictures.prints import prints_of
+from vetrina.pictures.prints import Prints
 from vetrina.search.answers import Answer, Neighbour
-from vetrina.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,29 +23,30 @@ class LeftOut:
 
 
 def distinct_answer(
-    store: Store, search: Callable[[int], Answer], k: int, shown: Sequence[str]
+    prints_of: Callable[[Sequence[str]], Prints], search: Callable[[int], Answer], k: int, shown: Sequence[str]
 ) -> tuple[Answer, list[LeftOut]]:
     """The k best whose pictures are not near-duplicates, and what was left out for it.
 
     Args:
+        prints_of: the prints of stored pictures (sha256 each), in their order.
         search: the answer for any k. It is asked for more until k are left or there are no more.
         shown: sha256 of the query's stored pictures.
     """
     want = k
     while True:
         answer = search(want)
-        kept, left_out = _apart(store, answer.neighbours, shown, k)
+        kept, left_out = _apart(prints_of, answer.neighbours, shown, k)
         if len(kept) >= k or len(answer.neighbours) < want:
             return replace(answer, neighbours=kept), left_out
         want *= 2
 
 
 def _apart(
-    store: Store, neighbours: Sequence[Neighbour], shown: Sequence[str], k: int
+    prints_of: Callable[[Sequence[str]], Prints], neighbours: Sequence[Neighbour], shown: Sequence[str], k: int
 ) -> tuple[list[Neighbour], list[LeftOut]]:
     pictures = [found.item.sha256 for found in neighbours]
     place = {sha256: number for number, sha256 in enumerate(dict.fromkeys([*shown, *pictures]))}
-    prints, _ = prints_of(store, list(place))
+    prints = prints_of(list(place))
     taken, verdicts = without_repeats(
         prints, [place[sha256] for sha256 in shown], [place[sha256] for sha256 in pictures], k
     )

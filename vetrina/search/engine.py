@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,6 +113,17 @@ class SearchEngine:
         return Products(
             [entry[0] for entry in found], [entry[1] for entry in found], [entry[2] for entry in found], vectors
         )
+
+    def listed(self) -> Iterator[tuple[str, str, frozenset[str]]]:
+        """Of every product that can be found: its id, the sha256 of its picture, and its labels."""
+        for segment in self._segments:
+            rows = segment.rows
+            pictures = rows.table["sha256"].to_pylist()
+            labels = rows.table["label"].to_pylist()
+            for product in np.flatnonzero(segment.alive).tolist():
+                own = labels[rows.starts[product] : rows.starts[product + 1]]
+                found = frozenset(label for label in own if label is not None)
+                yield rows.product_id(product), str(pictures[rows.starts[product]]), found
 
     def only(self, product_ids: Collection[str]) -> SearchEngine:
         """The same search over these products alone; unknown ids are ignored."""

@@ -21,11 +21,12 @@ from vetrina.embedding.vectors import embeddings_fingerprint
 from vetrina.errors import ModelError, NotFound
 from vetrina.index.familiarity import likeness
 from vetrina.index.reader import Index
-from vetrina.index.sources import IndexItems
+from vetrina.index.sources import IndexItems, index_sources
 from vetrina.index.versions import current, open_index
 from vetrina.pictures.decoding import decode_picture
+from vetrina.pictures.prints import PrintsInMemory
 from vetrina.search.answers import Answer, Query
-from vetrina.search.attributes import Attributes, attributes_of, parse_attributes
+from vetrina.search.attributes import Attributes, attributes_of, name_of, parse_attributes
 from vetrina.search.distinct import LeftOut, distinct_answer
 from vetrina.search.engine import SearchEngine
 from vetrina.search.filters import Filter
@@ -36,17 +37,34 @@ _MOST_NARROWED = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Photo:
+    """A photo to search with.
+
+    Attributes:
+        pixels: uint8 [height, width, 3] RGB.
+        part: what of it counts: a box, a detected object by its number from 0, or (None) the whole photo and everything
+            detected on it.
+    """
+
+    pixels: np.ndarray
+    part: Box | int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PhotoQuery:
     """A photo as the window sees it.
 
     Attributes:
         pixels: uint8 [height, width, 3] RGB.
-        parts: box and detected crop of each query row; the whole photo is the first and has no crop.
+        parts: box and detected crop of each query row. The whole photo is the first and has no crop, unless a part was
+            chosen: then this is the only row, and it has a crop where it was detected.
+        detected: everything that was detected on it and counts; empty where a box was chosen, for nothing looked.
         query: the vectors to search with.
     """
 
     pixels: np.ndarray
     parts: list[tuple[Box, Crop | None]]
+    detected: list[Crop]
     query: Query
 
 
@@ -134,10 +152,13 @@ class ShopWindow:
             if self.problems:
                 raise NotFound("No index version can be used: " + "; ".join(self.problems))
             raise NotFound(f"There is no index in {store.root} yet; add a catalog first: vetrina add CATALOG")
+        self._published = published
         self.index: Index = open_index(store, published)
         # What the index was made with, not what the settings say now: it goes on until it is built again.
         made_with = self.index.manifest.fingerprints.get("embeddings")
-        items = IndexItems(store, made_with or embeddings_fingerprint(selection.fingerprint(detector), extractor))
+        self._embeddings = made_with or embeddings_fingerprint(selection.fingerprint(detector), extractor)
+        items = IndexItems(store, self._embeddings)
+        self._sources = items.sources
         tail = list(items.newer_than(self.index.manifest.sources))
         shown = items.unchanged_since(self.index.manifest.sources).union(*(_product_ids(table) for table in tail))
         indexed = (self.index.rows.product_id(number) for number in range(self.index.rows.products))
@@ -145,6 +166,14 @@ class ShopWindow:
             self.index, tail=tail, removed={product_id for product_id in indexed if product_id not in shown}
         )
         self._narrowed: dict[str, SearchEngine] = {}
+        self._prints = PrintsInMemory(store)
+
+    def outdated(self) -> bool:
+        """Whether a window opened now would show something else. Raises StoreError when that cannot be told."""
+        published = current(self.store)
+        if published is None or published.number != self._published.number:
+            return published is not None
+        return index_sources(self.store, self._embeddings) != self._sources
 
     def similar(self, product_id: str, k: int, conditions: Conditions = ANY) -> Found:
         """The k products most similar to a product, without itself. Raises NotFound, SettingError."""
@@ -153,20 +182,57 @@ class ShopWindow:
         return self._find(query, k, conditions, exclude=[product_id], shown=shown)
 
     def photo(self, data: bytes) -> PhotoQuery:
-        """See what is on a photo.
+        """See what is on a photo. Raises PictureError when the bytes are no usable picture; others as `photos`."""
+        (seen,) = self.photos([Photo(decode_picture(data).pixels)])
+        if isinstance(seen, NotFound):
+            raise seen
+        return seen
+
+    def photos(self, photos: Sequence[Photo]) -> list[PhotoQuery | NotFound]:
+        """See what is on some photos; all their parts pass the extractor together.
+
+        Returns:
+            In the order given; NotFound where nothing was detected that has the chosen number.
 
         Raises:
-            PictureError: the bytes are no usable picture.
             NotFound: the extractor that the index was made with cannot be had, and no other's vectors can be compared.
         """
         extractor = self._extractor_of_index()
-        pixels = decode_picture(data).pixels
-        parts: list[tuple[Box, Crop | None]] = [(WHOLE, None)]
-        parts += [(crop.box, crop) for crop in self._selection.select(self._detector.detect(pixels))]
-        vectors = extractor.embed([cut(pixels, box) for box, _ in parts])
-        kinds = tuple("whole" if crop is None else "crop" for _, crop in parts)
-        labels = frozenset(crop.label for _, crop in parts if crop is not None)
-        return PhotoQuery(pixels, parts, Query(vectors, kinds, labels=labels))
+        parts = [self._parts(photo) for photo in photos]
+        crops = [
+            cut(photo.pixels, box)
+            for photo, found in zip(photos, parts, strict=True)
+            if not isinstance(found, NotFound)
+            for box, _ in found[0]
+        ]
+        vectors = extractor.embed(crops) if crops else np.zeros((0, 0), np.float32)
+        seen: list[PhotoQuery | NotFound] = []
+        start = 0
+        for photo, found in zip(photos, parts, strict=True):
+            if isinstance(found, NotFound):
+                seen.append(found)
+                continue
+            boxes, detected = found
+            kinds = tuple("whole" if box == WHOLE else "crop" for box, _ in boxes)
+            labels = frozenset(crop.label for _, crop in boxes if crop is not None)
+            rows = vectors[start : start + len(boxes)]
+            seen.append(PhotoQuery(photo.pixels, boxes, detected, Query(rows, kinds, labels=labels)))
+            start += len(boxes)
+        return seen
+
+    def _parts(self, photo: Photo) -> tuple[list[tuple[Box, Crop | None]], list[Crop]] | NotFound:
+        """What of a photo is searched with, and what was detected on it."""
+        if isinstance(photo.part, Box):
+            return [(photo.part, None)], []
+        detected = self._selection.select(self._detector.detect(photo.pixels))
+        if photo.part is None:
+            return [(WHOLE, None), *((crop.box, crop) for crop in detected)], detected
+        if photo.part >= len(detected):
+            return NotFound(
+                f"There is no object {photo.part} on the photo: {len(detected)} were detected, counted from 0"
+            )
+        chosen = detected[photo.part]
+        return [(chosen.box, chosen)], detected
 
     def _extractor_of_index(self) -> Extractor:
         manifest = self.index.manifest
@@ -221,12 +287,16 @@ class ShopWindow:
 
         if not conditions.distinct:
             return Found(query, search(k), [])
-        return Found(query, *distinct_answer(self.store, search, k, shown))
+        return Found(query, *distinct_answer(self._prints, search, k, shown))
 
     @cached_property
     def attributes(self) -> Attributes:
         """What the catalogs say of each product that can be found."""
         return parse_attributes(attributes_of(self.store, self.engine.product_ids))
+
+    def name_of(self, product_id: str) -> str | None:
+        """What the catalog calls a product that can be found."""
+        return name_of(self.attributes.get(product_id, {}))
 
     def passing(self, where: Filter | None) -> SearchEngine:
         """The search over the products that pass a filter; None lets all pass. Raises NotFound: unknown attribute."""

@@ -1,0 +1,52 @@
+"""The application: one shop behind an HTTP API and pages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+
+from vetrina import __version__
+from web.api import pictures, products, similar
+from web.house import House
+from web.problems import handle_problems
+from web.protection import SecurityHeaders
+from web.shop import Options, Shop
+from web.showing import Showcase
+from web.turns import Turns
+
+
+def build_app(shop: Shop, options: Options) -> FastAPI:
+    """The application of a shop. What it needs is opened when it starts, and closed when it stops."""
+
+    @asynccontextmanager
+    async def open_house(app: FastAPI) -> AsyncIterator[None]:
+        with ExitStack() as stack:
+            showcase = stack.enter_context(Showcase(shop.window, options.refresh_seconds))
+            decoders = stack.enter_context(shop.decoders())
+            app.state.house = House(
+                shop,
+                options,
+                showcase,
+                decoders,
+                asking=stack.enter_context(Turns(2, options.most_waiting)),
+                looking=stack.enter_context(Turns(decoders.workers, options.most_waiting)),
+            )
+            yield
+
+    app = FastAPI(
+        title="Vetrina",
+        summary="Visually similar products",
+        version=__version__,
+        root_path=options.prefix,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        lifespan=open_house,
+    )
+    handle_problems(app)
+    app.add_middleware(SecurityHeaders)
+    for router in (similar.router, products.router, pictures.router):
+        app.include_router(router, prefix="/api/v1")
+    return app

@@ -1,0 +1,76 @@
+"""Questions to what is shown, answered with plain values: the API sends them, the pages draw them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any
+
+from vetrina.search.describing import answer_as_json, detections_as_json, explanation_as_json
+from vetrina.search.explaining import explain, item_as_json, origin_of
+from vetrina.search.window import Conditions, PhotoQuery
+from web.goods import Product
+from web.showing import Showing
+
+
+def similar(showing: Showing, product_id: str, k: int, conditions: Conditions) -> dict[str, Any]:
+    """The products most similar to a product. Raises NotFound, SettingError."""
+    window = showing.window
+    found = window.similar(product_id, k, conditions)
+    served = window.similar(product_id, k, replace(conditions, exact=False)) if conditions.exact else None
+    return {
+        "query": product_as_json(showing, product_id),
+        **answer_as_json(window, found, _names(showing, found.answer.neighbours), served=served),
+    }
+
+
+def search(showing: Showing, photo: PhotoQuery, k: int, conditions: Conditions) -> dict[str, Any]:
+    """The products most similar to a photo. Raises NotFound, SettingError."""
+    window = showing.window
+    found = window.search(photo, k, conditions)
+    served = window.search(photo, k, replace(conditions, exact=False)) if conditions.exact else None
+    height, width = photo.pixels.shape[:2]
+    return {
+        "query": {"width": width, "height": height, "detections": detections_as_json(photo)},
+        **answer_as_json(window, found, _names(showing, found.answer.neighbours), served=served, photo=photo),
+    }
+
+
+def explained(showing: Showing, product_id: str, result: str) -> dict[str, Any]:
+    """Why a product is a result of another. Raises NotFound."""
+    window = showing.window
+    query = window.engine.product_query(product_id)
+    sides = [item_as_json(window.store, item) for item in window.engine.items_of(product_id)]
+    origin = origin_of(window.store, product_id, sides[0]["batch"])
+    found = explain(window, query, result, own=product_id)
+    names = {other: name for other in (product_id, result) if (name := window.name_of(other))}
+    asked = {"product_id": product_id, "name": names.get(product_id)}
+    return explanation_as_json(window, asked, sides, origin, result, found, names)
+
+
+def product_as_json(showing: Showing, product_id: str) -> dict[str, Any]:
+    """A product with its attributes, picture and crops. Raises NotFound."""
+    window = showing.window
+    items = window.engine.items_of(product_id)
+    return {
+        "product_id": product_id,
+        "name": window.name_of(product_id),
+        "sha256": items[0].sha256,
+        "attributes": dict(window.attributes.get(product_id, {})),
+        "items": [asdict(item) for item in items],
+        "newer_than_index": window.engine.in_tail(product_id),
+    }
+
+
+def listed_as_json(product: Product) -> dict[str, Any]:
+    """A product of a listing."""
+    return {
+        "product_id": product.product_id,
+        "name": product.name,
+        "sha256": product.sha256,
+        "classes": sorted(product.classes),
+    }
+
+
+def _names(showing: Showing, neighbours: list[Any]) -> dict[str, str]:
+    named = ((other.product_id, showing.window.name_of(other.product_id)) for other in neighbours)
+    return {product_id: name for product_id, name in named if name}

@@ -1,0 +1,73 @@
+"""What the requests of one application share, and the parameters that several of them take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+
+from vetrina.pictures.decoders import DecoderPool
+from vetrina.search.window import Conditions
+from web.shop import Options, Shop
+from web.showing import Showcase
+from web.turns import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What requests share.
+
+    Attributes:
+        asking: turns for questions to the index, which take a millisecond.
+        looking: turns for work on pictures.
+    """
+
+    shop: Shop
+    options: Options
+    showcase: Showcase
+    decoders: DecoderPool
+    asking: Turns
+    looking: Turns
+
+
+def house_of(request: Request) -> House:
+    """What this request's application shares."""
+    house: House = request.app.state.house
+    return house
+
+
+TheHouse = Annotated[House, Depends(house_of)]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How many results are wanted, and what they must meet."""
+
+    k: int
+    conditions: Conditions
+
+
+def wanted(
+    house: TheHouse,
+    k: Annotated[int, Query(ge=1, le=1000, description="How many products.")] = 10,
+    class_name: Annotated[
+        str | None,
+        Query(alias="class", max_length=200, description="Only this Open Images class, or one within it."),
+    ] = None,
+    where: Annotated[
+        str | None,
+        Query(max_length=10_000, description="Filter on catalog attributes: `category = Chairs and price < 100`."),
+    ] = None,
+    duplicates: Annotated[bool | None, Query(description="Also products that show the same picture again.")] = None,
+    exact: Annotated[bool, Query(description="Compare with everything; `missed` says what the index lacks.")] = False,
+    min_similarity: Annotated[
+        float | None, Query(ge=0, le=1, description="Likeness below which nothing is similar to a photo.")
+    ] = None,
+) -> Wanted:
+    """The parameters that every search takes. Raises SettingError."""
+    return Wanted(k, house.shop.conditions(class_name or None, where or None, duplicates, exact, min_similarity))
+
+
+TheWanted = Annotated[Wanted, Depends(wanted)]
+ProductId = Annotated[str, Query(alias="id", min_length=1, max_length=1000, description="A product's id.")]

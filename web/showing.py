@@ -1,0 +1,90 @@
+"""What is shown now: a window and its goods, swapped as one when the store has something newer.
+
+A request takes `Showcase.now` once and works with that to its end, so no answer is mixed from two states.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from vetrina.errors import NotFound, VetrinaError
+from vetrina.search.window import ShopWindow
+from web.goods import Goods
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """One state of the shop.
+
+    Attributes:
+        since: when it came to be shown, in seconds since 1970.
+    """
+
+    window: ShopWindow
+    goods: Goods
+    since: float = field(default_factory=time.time)
+
+
+class Showcase:
+    """Holds what is shown, and looks for something newer in a thread of its own; a context manager.
+
+    Args:
+        open_window: opens a window on the shop as it is now.
+        every: seconds between two looks.
+
+    Attributes:
+        problem: why the last look failed; None when it did not. What was shown before is shown on.
+    """
+
+    def __init__(self, open_window: Callable[[], ShopWindow], every: float) -> None:
+        self._open = open_window
+        self._every = every
+        self._now: Showing | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="showcase", daemon=True)
+        self.problem: str | None = None
+
+    def __enter__(self) -> Showcase:
+        self.look()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def now(self) -> Showing:
+        """What is shown. Raises NotFound while there is nothing to show, saying why."""
+        if self._now is None:
+            raise NotFound(self.problem or "There is nothing to show yet")
+        return self._now
+
+    def look(self) -> None:
+        """Show what is newest; it is opened and made ready before it takes the place of the old."""
+        try:
+            if self._now is not None and not self._now.window.outdated():
+                self.problem = None
+                return
+            window = self._open()
+            self._now = Showing(window, Goods(window))
+            self.problem = None
+        except VetrinaError as error:
+            if self.problem != str(error):
+                _log.warning("%s", error)
+            self.problem = str(error)
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._every):
+            try:
+                self.look()
+            except Exception:
+                # Whatever it was, the shop goes on with what it shows, and the next look may succeed.
+                _log.exception("Looking for a newer state of the shop failed")
+                self.problem = "Looking for a newer state of the shop failed; see the log"

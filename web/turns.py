@@ -1,0 +1,50 @@
+"""Work in threads, so that the event loop is never blocked; who waits too long in line is told to come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from web.problems import Problem
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Turns:
+    """Runs functions in a few threads; a context manager.
+
+    Args:
+        threads: how many run at the same time.
+        most_waiting: how many may wait for their turn.
+    """
+
+    def __init__(self, threads: int, most_waiting: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="turn")
+        self._most = threads + most_waiting
+        self._taken = 0
+
+    def __enter__(self) -> Turns:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The function's result. Raises Problem (503) when too many wait, and what the function raises."""
+        if self._taken >= self._most:
+            raise Problem(503, "busy", "Too many requests wait", "Try again in a second", headers={"Retry-After": "1"})
+        self._taken += 1
+        try:
+            future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+            # Whoever hung up does not free the place: the thread works on to its end.
+            future.add_done_callback(lambda _: self._leave())
+        except BaseException:
+            self._leave()
+            raise
+        return await future
+
+    def _leave(self) -> None:
+        self._taken -= 1
