@@ -1,0 +1,33 @@
+from collections.abc import Iterator
+
+import pytest
+from support.fault_server import FaultServer
+from support.shops import Shop, opened_shop
+from support.web_goods import GOODS, IDS
+from support.web_server import running
+
+from orchestration.serving import ServedShop
+from web.application import build_app
+from web.shop import Options
+
+
+@pytest.fixture(scope="package")
+def web_shop(
+    tmp_path_factory: pytest.TempPathFactory, bundled_models: None, product_pictures: dict[str, bytes]
+) -> Iterator[Shop]:
+    """A shop of eleven indexed products and one whose picture cannot be had; not to be changed."""
+    pages = {f"/{name}.png": data for name, data in product_pictures.items()}
+    with FaultServer(pages) as server, opened_shop(tmp_path_factory.mktemp("web") / "shop") as shop:
+        columns = ("id", "url", "name", "category", "price")
+        named = [(IDS.get(picture, picture), server.url(f"/{picture}.png"), *said) for picture, said in GOODS.items()]
+        named.append(("ghost", server.url("/nothing.png"), "Ghost", "Hall", "1"))
+        rows = [dict(zip(columns, values, strict=True)) for values in named]
+        shop.add(shop.catalog("goods", rows))
+        yield shop
+
+
+@pytest.fixture(scope="package")
+def served(web_shop: Shop) -> Iterator[str]:
+    """The address of the served shop, where nothing can be changed."""
+    with running(build_app(ServedShop(web_shop.deployment), Options(refresh_seconds=0.2))) as address:
+        yield address

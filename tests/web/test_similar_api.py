@@ -1,0 +1,24 @@
+import requests
+from support.shops import Shop
+from support.web_goods import GOODS, IDS
+
+
+def test_a_product_is_answered_with_what_looks_like_it(served: str, web_shop: Shop) -> None:
+    answer = requests.get(f"{served}/api/v1/similar", params={"id": "oak-chair", "k": 3}, timeout=30).json()
+    assert answer["query"]["name"] == "Oak chair"
+    assert [other["product_id"] for other in answer["similar"]] == web_shop.similar("oak-chair", 3)
+    assert {"name": "White chair", "matched": "whole"}.items() <= answer["similar"][1].items()
+
+
+def test_any_id_can_be_asked_for(served: str) -> None:
+    for picture, (name, *_) in GOODS.items():
+        asked = {"id": IDS.get(picture, picture)}
+        answer = requests.get(f"{served}/api/v1/product", params=asked, timeout=30).json()
+        assert answer["name"] == name
+
+
+def test_an_unknown_id_is_a_problem_that_names_the_nearest(served: str) -> None:
+    answer = requests.get(f"{served}/api/v1/similar", params={"id": "oak-chairs"}, timeout=30)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert answer.json()["type"] == "urn:vetrina:problem:not-found"
+    assert "did you mean 'oak-chair'" in answer.json()["detail"]
