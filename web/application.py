@@ -14,6 +14,7 @@ from web.problems import handle_problems
 from web.protection import SecurityHeaders
 from web.shop import Options, Shop
 from web.showing import Showcase
+from web.thumbnails import Thumbnails
 from web.turns import Turns
 
 
@@ -32,6 +33,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
                 looking=stack.enter_context(Turns(decoders.workers, options.most_waiting)),
+                thumbnails=Thumbnails(shop.store, decoders),
             )
             yield
 

@@ -11,6 +11,7 @@ from vetrina.pictures.decoders import DecoderPool
 from vetrina.search.window import Conditions
 from web.shop import Options, Shop
 from web.showing import Showcase
+from web.thumbnails import Thumbnails
 from web.turns import Turns
 
 
@@ -29,6 +30,7 @@ class House:
     decoders: DecoderPool
     asking: Turns
     looking: Turns
+    thumbnails: Thumbnails
 
 
 def house_of(request: Request) -> House:
