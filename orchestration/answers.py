@@ -193,7 +193,7 @@ def _described(
         "missed": None if served is None else missed(found.answer, served.answer),
         "index_version": found.answer.index_version,
         "picture": None if picture is None else str(picture),
-        "problems": window.problems,
+        "problems": [*window.problems, *found.problems],
     }
 
 
