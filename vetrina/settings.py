@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vetrina.errors import SettingError
 
@@ -74,7 +74,11 @@ class Settings:
     offline: bool = _setting(
         False, "VETRINA_OFFLINE", "Fetch no models: use those that are on this machine (vetrina models)."
     )
-    projection_dims: int = _setting(128, "VETRINA_PROJECTION_DIMS", "Dimensions that the index keeps (PCA); 0: all.")
+    projection_dims: str = _setting(
+        "128",
+        "VETRINA_PROJECTION_DIMS",
+        "Dimensions that the index keeps (PCA); 0: all; auto: the fewest whose neighbours agree with those of all.",
+    )
     index_device: str = _setting(
         "auto",
         "VETRINA_INDEX_DEVICE",
@@ -192,6 +196,7 @@ class Settings:
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise SettingError(f"{name} is {value}; it must lie between 0 and 1")
+        projection_dims_of(self.projection_dims)
         if self.index_device not in ("auto", "cpu", "gpu"):
             raise SettingError(f"VETRINA_INDEX_DEVICE is {self.index_device!r}; use one of auto, cpu, gpu")
         for item in dataclasses.fields(self):
@@ -211,6 +216,15 @@ class Settings:
     def worker_count(self) -> int:
         """Pictures to work on at the same time: the setting, or the cores this process may use."""
         return self.workers or len(os.sched_getaffinity(0))
+
+
+def projection_dims_of(text: str) -> int | Literal["auto"] | None:
+    """VETRINA_PROJECTION_DIMS as the index takes it: a number, None (all) or "auto". Raises SettingError."""
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise SettingError(f"VETRINA_PROJECTION_DIMS is {text!r}; use a number of dimensions, 0 (all) or auto")
+    return int(text) or None
 
 
 def offline() -> bool:

@@ -66,9 +66,14 @@ def wanted(
     min_similarity: Annotated[
         float | None, Query(ge=0, le=1, description="Likeness below which nothing is similar to a photo.")
     ] = None,
+    exclude: Annotated[
+        list[str] | None, Query(max_length=1000, description="Ids of products that are not wanted.")
+    ] = None,
 ) -> Wanted:
     """The parameters that every search takes. Raises SettingError."""
-    return Wanted(k, house.shop.conditions(class_name or None, where or None, duplicates, exact, min_similarity))
+    return Wanted(
+        k, house.shop.conditions(class_name or None, where or None, duplicates, exact, min_similarity, exclude or ())
+    )
 
 
 TheWanted = Annotated[Wanted, Depends(wanted)]

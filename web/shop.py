@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +31,7 @@ class Shop(Protocol):
         duplicates: bool | None = None,
         exact: bool = False,
         min_similarity: float | None = None,
+        exclude: Collection[str] = (),
     ) -> Conditions:
         """What results must meet; what is None is as the settings say. Raises SettingError."""
         ...

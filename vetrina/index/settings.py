@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from vetrina.errors import SettingError
 WHOLE, CROP = "whole", "crop"
 KINDS = (WHOLE, CROP)  # the position of a name is its code in arrays
 SERVE = ("auto", "annoy", "exact")
+AUTO: Final = "auto"
+"""The number of dimensions that is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,9 @@ class IndexSettings:
     """Settings of one build.
 
     Attributes:
-        projection_dims: dimensions of the index space; `None` keeps the extractor's. Left out by itself when
-            there are fewer than four items per dimension (too few to estimate it) or nothing to gain.
+        projection_dims: dimensions of the index space; `None` keeps the extractor's, AUTO chooses
+            (`vetrina.index.dimensions`). A number is left out by itself when there are fewer than four items per
+            dimension (too few to estimate it) or nothing to gain.
         trees: Annoy trees; `None` finds out.
         search_k: Annoy nodes to inspect per query; `None` finds out.
         recall_target: share of the true `recall_k` nearest items that Annoy must find, with 95 % confidence.
@@ -99,7 +103,7 @@ class IndexSettings:
         SettingError: a value that cannot be used.
     """
 
-    projection_dims: int | None = 128
+    projection_dims: int | Literal["auto"] | None = 128
     trees: int | None = None
     search_k: int | None = None
     recall_target: float = 0.99
@@ -114,7 +118,7 @@ class IndexSettings:
     def __post_init__(self) -> None:
         for name in ("projection_dims", "trees", "search_k", "recall_k", "recall_sample", "seed"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and value != AUTO and value < 1:
                 raise SettingError(f"{name} is {value}; it must be at least 1")
         if not 0.0 < self.recall_target <= 1.0:
             raise SettingError(f"recall_target is {self.recall_target}; it must be above 0 and at most 1")

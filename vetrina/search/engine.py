@@ -187,9 +187,21 @@ class SearchEngine:
             product = segment.rows.find(product_id)
             if product is not None and segment.alive[product]:
                 return segment.rows, slice(int(segment.rows.starts[product]), int(segment.rows.starts[product + 1]))
+        raise NotFound(self.absence(product_id))
+
+    def absence(self, product_id: str) -> str:
+        """That there is no such product, in words, with the ids that look alike."""
         close = self._alike(product_id)
         hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
-        raise NotFound(f"There is no product {product_id!r} in the index{hint}")
+        return f"There is no product {product_id!r} in the index{hint}"
+
+    def absent(self, product_ids: Collection[str]) -> list[str]:
+        """Those of the ids that no product that can be found has, sorted."""
+        shown: set[str] = set()
+        for segment in self._segments:
+            found = segment.rows.find_all(product_ids)
+            shown.update(segment.rows.product_ids(found[segment.alive[found]]))
+        return sorted(set(product_ids) - shown)
 
     def _alike(self, product_id: str) -> list[str]:
         """Ids similar to an unknown one: among those next to it in the order, and all when they are few."""
