@@ -6,24 +6,35 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 from vetrina import __version__
-from web.api import pictures, products, similar
+from web.api import health, pictures, products, similar
+from web.api.document import describe
 from web.house import House
+from web.metrics import Metrics
+from web.prefix import Prefix, checked_prefix
 from web.problems import handle_problems
-from web.protection import SecurityHeaders
+from web.protection import Heads, LastResort, SecurityHeaders
 from web.shop import Options, Shop
 from web.showing import Showcase
 from web.turns import Turns
+from web.watching import Watch
 
 
 def build_app(shop: Shop, options: Options) -> FastAPI:
-    """The application of a shop. What it needs is opened when it starts, and closed when it stops."""
+    """The application of a shop. What it needs is opened when it starts, and closed when it stops.
+
+    Raises:
+        SettingError: the prefix cannot be used.
+    """
+    metrics = Metrics()
 
     @asynccontextmanager
     async def open_house(app: FastAPI) -> AsyncIterator[None]:
         with ExitStack() as stack:
             showcase = stack.enter_context(Showcase(shop.window, options.refresh_seconds))
+            metrics.watch(showcase)
             decoders = stack.enter_context(shop.decoders())
             app.state.house = House(
                 shop,
@@ -32,21 +43,35 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
                 looking=stack.enter_context(Turns(decoders.workers, options.most_waiting)),
+                metrics=metrics,
             )
             yield
 
     app = FastAPI(
         title="Vetrina",
-        summary="Visually similar products",
         version=__version__,
-        root_path=options.prefix,
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
         lifespan=open_house,
     )
-    handle_problems(app)
-    app.add_middleware(SecurityHeaders)
+    handle_problems(app, metrics.turned_away)
     for router in (similar.router, products.router, pictures.router):
         app.include_router(router, prefix="/api/v1")
+    app.include_router(health.router)
+    describe(app)
+    prefix = app.root_path = checked_prefix(options.prefix, _first_parts(app))
+    # The last one added is the first to see a request.
+    app.add_middleware(Heads)
+    app.add_middleware(LastResort)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(Watch, metrics=metrics)
+    if prefix:
+        app.add_middleware(Prefix, prefix=prefix)
     return app
+
+
+def _first_parts(app: FastAPI) -> set[str]:
+    """The first parts of the application's own paths."""
+    paths = (context.path for context in iter_route_contexts(app.routes))
+    return {path.split("/")[1] for path in paths if path}

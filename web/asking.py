@@ -8,7 +8,7 @@ from typing import Any
 from vetrina.search.describing import answer_as_json, detections_as_json, explanation_as_json
 from vetrina.search.explaining import explain, item_as_json, origin_of
 from vetrina.search.window import Conditions, PhotoQuery
-from web.goods import Product
+from web.goods import Listing, Product
 from web.showing import Showing
 
 
@@ -68,6 +68,15 @@ def listed_as_json(product: Product) -> dict[str, Any]:
         "name": product.name,
         "sha256": product.sha256,
         "classes": sorted(product.classes),
+    }
+
+
+def listing_as_json(listing: Listing) -> dict[str, Any]:
+    """A part of the products, how many there are, and how many of each class."""
+    return {
+        "products": [listed_as_json(product) for product in listing.products],
+        "total": listing.total,
+        "classes": [{"class": name, "products": count} for name, count in listing.classes],
     }
 
 

@@ -9,6 +9,7 @@ from fastapi import Depends, Query, Request
 
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.search.window import Conditions
+from web.metrics import Metrics
 from web.shop import Options, Shop
 from web.showing import Showcase
 from web.turns import Turns
@@ -29,9 +30,10 @@ class House:
     decoders: DecoderPool
     asking: Turns
     looking: Turns
+    metrics: Metrics
 
 
-def house_of(request: Request) -> House:
+async def house_of(request: Request) -> House:
     """What this request's application shares."""
     house: House = request.app.state.house
     return house
@@ -48,17 +50,20 @@ class Wanted:
     conditions: Conditions
 
 
-def wanted(
+ClassName = Annotated[
+    str | None, Query(alias="class", max_length=200, description="Only this Open Images class, or one within it.")
+]
+Where = Annotated[
+    str | None,
+    Query(max_length=10_000, description="Filter on catalog attributes: `category = Chairs and price < 100`."),
+]
+
+
+async def wanted(
     house: TheHouse,
     k: Annotated[int, Query(ge=1, le=1000, description="How many products.")] = 10,
-    class_name: Annotated[
-        str | None,
-        Query(alias="class", max_length=200, description="Only this Open Images class, or one within it."),
-    ] = None,
-    where: Annotated[
-        str | None,
-        Query(max_length=10_000, description="Filter on catalog attributes: `category = Chairs and price < 100`."),
-    ] = None,
+    class_name: ClassName = None,
+    where: Where = None,
     duplicates: Annotated[bool | None, Query(description="Also products that show the same picture again.")] = None,
     exact: Annotated[bool, Query(description="Compare with everything; `missed` says what the index lacks.")] = False,
     min_similarity: Annotated[

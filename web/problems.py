@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -103,11 +104,16 @@ def problem_response(problem: Problem) -> JSONResponse:
     )
 
 
-def handle_problems(app: FastAPI) -> None:
-    """Answer every error of the API with a problem."""
+def handle_problems(app: FastAPI, turned_away: Callable[[str], None]) -> None:
+    """Answer every error of the API with a problem; `turned_away` is told of those whose queue was full."""
 
-    async def answer(request: Request, error: Exception) -> JSONResponse:
-        return problem_response(problem_of(error))
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        if problem.kind == "busy":
+            turned_away("queue")
+        if problem.status == 405 and request.method == "OPTIONS":
+            return Response(status_code=204, headers=problem.headers)
+        return problem_response(problem)
 
-    for kind in (Problem, VetrinaError, RequestValidationError, HTTPException, Exception):
+    for kind in (Problem, VetrinaError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)

@@ -90,6 +90,11 @@ class SearchEngine:
         return sum(segment.count for segment in self._segments)
 
     @property
+    def tail_products(self) -> int:
+        """How many of them are newer than the index and compared exactly beside it."""
+        return self._tail.count
+
+    @property
     def items(self) -> int:
         """How many pictures and crops an exact search without filters reads."""
         return sum(len(segment.rows) for segment in self._segments)
