@@ -77,6 +77,12 @@ def problem_of(error: Exception) -> Problem:
             return Problem(400, "bad-request", "The request cannot be understood", str(error))
         case RequestValidationError():
             return Problem(400, "bad-request", "The request cannot be understood", _first_fault(error))
+        case HTTPException(status_code=404):
+            return Problem(404, "not-found", "There is no such thing", "There is nothing at this address; see /api")
+        case HTTPException(status_code=405):
+            headers = dict(error.headers or {})
+            told = f"Use one of these methods: {headers.get('allow', headers.get('Allow', ''))}"
+            return Problem(405, "method", "The method cannot be used here", told, headers=headers)
         case HTTPException():
             return Problem(
                 error.status_code, "http", str(error.detail), str(error.detail), headers=dict(error.headers or {})

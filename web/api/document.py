@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from vetrina import __version__
+from web.api.examples import EXAMPLES
 from web.api.models import Problem
 
 _REF = "#/components/schemas/{model}"
@@ -35,12 +36,9 @@ _DESCRIPTION = (
 )
 
 
-def answering(
-    model: type[BaseModel], example: dict[str, Any], problems: Sequence[int] = (400, 404, 503)
-) -> dict[int | str, dict[str, Any]]:
+def answering(model: type[BaseModel], problems: Sequence[int] = (400, 404, 503)) -> dict[int | str, dict[str, Any]]:
     """What a route says of its answers: the good one, and the statuses of its problems."""
-    good = {"model": model, "content": {"application/json": {"example": example}}}
-    return {200: good, **{status: _problem(status) for status in problems}, "default": _any_problem()}
+    return {200: {"model": model}, **{status: _problem(status) for status in problems}, "default": _any_problem()}
 
 
 def describe(app: FastAPI) -> None:
@@ -59,10 +57,21 @@ def describe(app: FastAPI) -> None:
             )
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             schemas["Problem"] = Problem.model_json_schema(ref_template=_REF)
+            _put_examples(made)
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
+
+
+def _put_examples(document: dict[str, Any]) -> None:
+    """The examples of good answers, afterwards: FastAPI leaves out what is null."""
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            for media in operation["responses"]["200"]["content"].values():
+                model = media.get("schema", {}).get("$ref", "").rpartition("/")[2]
+                if model in EXAMPLES:
+                    media["example"] = EXAMPLES[model]
 
 
 def _problem(status: int) -> dict[str, Any]:

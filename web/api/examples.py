@@ -9,7 +9,7 @@ _LAPTOP = "4b9fe78e24e9f9e4b2b50c9a1de128f19043cfed1d9a1d81763b6a0ede6c827d"
 _INDEX = "553df97522dce9c0"
 _WHOLE = [0.0, 0.0, 1.0, 1.0]
 
-PRODUCT: dict[str, Any] = {
+_PRODUCT: dict[str, Any] = {
     "product_id": "Kator Legaz#apple-ibook-2001",
     "name": "Apple iBook",
     "sha256": _IBOOK,
@@ -36,9 +36,9 @@ PRODUCT: dict[str, Any] = {
     ],
     "newer_than_index": False,
 }
-PRODUCTS: dict[str, Any] = {
+_PRODUCTS: dict[str, Any] = {
     "products": [
-        {"product_id": PRODUCT["product_id"], "name": "Apple iBook", "sha256": _IBOOK, "classes": ["Laptop"]},
+        {"product_id": _PRODUCT["product_id"], "name": "Apple iBook", "sha256": _IBOOK, "classes": ["Laptop"]},
     ],
     "total": 1,
     "classes": [{"class": "Laptop", "products": 1}],
@@ -64,8 +64,8 @@ _ANSWER: dict[str, Any] = {
     "index_version": _INDEX,
     "problems": [],
 }
-SIMILAR: dict[str, Any] = {"query": PRODUCT, "similar": [_NEIGHBOUR], **_ANSWER}
-SEARCH: dict[str, Any] = {
+_SIMILAR: dict[str, Any] = {"query": _PRODUCT, "similar": [_NEIGHBOUR], **_ANSWER}
+_SEARCH: dict[str, Any] = {
     "query": {
         "width": 640,
         "height": 480,
@@ -94,8 +94,8 @@ def _side(product_id: str, name: str, catalog: str, line: int, picture: str) -> 
     return {"product_id": product_id, "name": name, "origin": origin}
 
 
-EXPLAIN: dict[str, Any] = {
-    "query": _side(PRODUCT["product_id"], "Apple iBook", "katorlegaz", 72, "apple-ibook-2001.png"),
+_EXPLAIN: dict[str, Any] = {
+    "query": _side(_PRODUCT["product_id"], "Apple iBook", "katorlegaz", 72, "apple-ibook-2001.png"),
     "result": _side(_NEIGHBOUR["product_id"], "Laptop", "blendswap-cc-by", 100, "laptop.png"),
     "score": 0.927204,
     "rank": 1,
@@ -107,7 +107,7 @@ EXPLAIN: dict[str, Any] = {
             "cosine": 0.927204,
             "distance": 0.381566,
             "penalty": 0.0,
-            "query": PRODUCT["items"][0],
+            "query": _PRODUCT["items"][0],
             "result": {
                 "crop_id": "4b063d254a529e8dca3de3994d83fb22",
                 "sha256": _LAPTOP,
@@ -130,3 +130,19 @@ EXPLAIN: dict[str, Any] = {
     "models": {"detector": "79490bbc5e1c6d30", "extractor": "eac8d766f0d7b3fb"},
     "problems": [],
 }
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "Alive": {"status": "alive"},
+    "ExplainAnswer": _EXPLAIN,
+    "Product": _PRODUCT,
+    "ProductList": _PRODUCTS,
+    "Ready": {
+        "status": "ready",
+        "index_version": _INDEX,
+        "products": 820,
+        "last_look": "2026-11-25T19:36:04+00:00",
+        "problem": None,
+    },
+    "SearchAnswer": _SEARCH,
+    "SimilarAnswer": _SIMILAR,
+}
+"""By the names of their models (`web.api.models`)."""

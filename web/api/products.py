@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from vetrina.search.filters import parse_filter
 from web import asking
-from web.api import examples, models
+from web.api import models
 from web.api.document import answering
 from web.house import ClassName, ProductId, TheHouse, Where
 from web.sending import send
@@ -17,7 +17,7 @@ from web.showing import Showing
 router = APIRouter(tags=["products"])
 
 
-@router.get("/products", operation_id="products", responses=answering(models.ProductList, examples.PRODUCTS))
+@router.get("/products", operation_id="products", responses=answering(models.ProductList))
 async def products(
     request: Request,
     house: TheHouse,
@@ -37,7 +37,7 @@ async def products(
     return await send(request, house, listed)
 
 
-@router.get("/product", operation_id="product", responses=answering(models.Product, examples.PRODUCT))
+@router.get("/product", operation_id="product", responses=answering(models.Product))
 async def product(request: Request, house: TheHouse, product_id: ProductId) -> Response:
     """One product with its attributes, picture and crops."""
     return await send(request, house, lambda showing: asking.product_as_json(showing, product_id))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from web import asking
-from web.api import examples, models
+from web.api import models
 from web.api.document import answering
 from web.house import ProductId, TheHouse, TheWanted
 from web.sending import send
@@ -15,7 +15,7 @@ from web.sending import send
 router = APIRouter(tags=["similar"])
 
 
-@router.get("/similar", operation_id="similar", responses=answering(models.SimilarAnswer, examples.SIMILAR))
+@router.get("/similar", operation_id="similar", responses=answering(models.SimilarAnswer))
 async def similar(request: Request, house: TheHouse, product_id: ProductId, wanted: TheWanted) -> Response:
     """The products most similar to a product.
 
@@ -24,7 +24,7 @@ async def similar(request: Request, house: TheHouse, product_id: ProductId, want
     return await send(request, house, lambda showing: asking.similar(showing, product_id, wanted.k, wanted.conditions))
 
 
-@router.get("/explain", operation_id="explain", responses=answering(models.ExplainAnswer, examples.EXPLAIN))
+@router.get("/explain", operation_id="explain", responses=answering(models.ExplainAnswer))
 async def explain(
     request: Request,
     house: TheHouse,
