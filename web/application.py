@@ -8,13 +8,18 @@ from contextlib import ExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from vetrina import __version__
-from web.api import pictures, products, similar
+from web.api import pictures, products, search, similar
 from web.house import House
+from web.photos import open_desk
 from web.problems import handle_problems
 from web.protection import SecurityHeaders
+from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
 from web.turns import Turns
+
+_UPLOADS = 16
+"""How many photos of the largest size may come in or wait at the same time; of smaller ones, more."""
 
 
 def build_app(shop: Shop, options: Options) -> FastAPI:
@@ -25,13 +30,17 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         with ExitStack() as stack:
             showcase = stack.enter_context(Showcase(shop.window, options.refresh_seconds))
             decoders = stack.enter_context(shop.decoders())
+            looking = stack.enter_context(Turns(decoders.workers, options.most_waiting))
+            room = Room(_UPLOADS * options.most_upload_bytes)
             app.state.house = House(
                 shop,
                 options,
                 showcase,
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
-                looking=stack.enter_context(Turns(decoders.workers, options.most_waiting)),
+                looking=looking,
+                photos=stack.enter_context(open_desk(shop, options, decoders, looking, room)),
+                room=room,
             )
             yield
 
@@ -47,6 +56,6 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
     )
     handle_problems(app)
     app.add_middleware(SecurityHeaders)
-    for router in (similar.router, products.router, pictures.router):
+    for router in (similar.router, search.router, products.router, pictures.router):
         app.include_router(router, prefix="/api/v1")
     return app
