@@ -9,17 +9,22 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from vetrina import __version__
-from web.api import health, pictures, products, similar
+from web.api import health, pictures, products, search, similar
 from web.api.document import describe
 from web.house import House
 from web.metrics import Metrics
+from web.photos import open_desk
 from web.prefix import Prefix, checked_prefix
 from web.problems import handle_problems
 from web.protection import Heads, LastResort, SecurityHeaders
+from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
 from web.turns import Turns
 from web.watching import Watch
+
+_UPLOADS = 16
+"""How many photos of the largest size may come in or wait at the same time; of smaller ones, more."""
 
 
 def build_app(shop: Shop, options: Options) -> FastAPI:
@@ -36,13 +41,17 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
             showcase = stack.enter_context(Showcase(shop.window, options.refresh_seconds))
             metrics.watch(showcase)
             decoders = stack.enter_context(shop.decoders())
+            looking = stack.enter_context(Turns(decoders.workers, options.most_waiting))
+            room = Room(_UPLOADS * options.most_upload_bytes)
             app.state.house = House(
                 shop,
                 options,
                 showcase,
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
-                looking=stack.enter_context(Turns(decoders.workers, options.most_waiting)),
+                looking=looking,
+                photos=stack.enter_context(open_desk(shop, options, decoders, looking, room)),
+                room=room,
                 metrics=metrics,
             )
             yield
@@ -56,7 +65,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         lifespan=open_house,
     )
     handle_problems(app, metrics.turned_away)
-    for router in (similar.router, products.router, pictures.router):
+    for router in (similar.router, search.router, products.router, pictures.router):
         app.include_router(router, prefix="/api/v1")
     app.include_router(health.router)
     describe(app)

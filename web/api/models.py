@@ -128,8 +128,9 @@ class SimilarAnswer(_Answer):
 
 
 class Detection(BaseModel):
-    """A thing that was detected on a photo; its place in the list is its number, from 0."""
+    """A thing that was detected on a photo."""
 
+    object: int = Field(description="Its number, by which `object=` chooses it; from 0.")
     class_: str = Field(alias="class")
     score: float = Field(description="The detector's confidence, 0 to 1.")
     box: Box
