@@ -13,6 +13,11 @@ from web.api import health, pictures, products, search, similar
 from web.api.document import describe
 from web.house import House
 from web.metrics import Metrics
+from web.pages import files
+from web.pages import photo as photo_page
+from web.pages import product as product_page
+from web.pages import shop as shop_page
+from web.pages.drawing import problem_page
 from web.photos import open_desk
 from web.prefix import Prefix, checked_prefix
 from web.problems import handle_problems
@@ -64,15 +69,17 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         lifespan=open_house,
     )
-    handle_problems(app, metrics.turned_away)
+    answer = handle_problems(app, problem_page, metrics.turned_away)
     for router in (similar.router, search.router, products.router, pictures.router):
         app.include_router(router, prefix="/api/v1")
     app.include_router(health.router)
+    for router in (shop_page.router, product_page.router, photo_page.router, files.router):
+        app.include_router(router, include_in_schema=False)
     describe(app)
     prefix = app.root_path = checked_prefix(options.prefix, _first_parts(app))
     # The last one added is the first to see a request.
     app.add_middleware(Heads)
-    app.add_middleware(LastResort)
+    app.add_middleware(LastResort, answer=answer)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Watch, metrics=metrics)
     if prefix:

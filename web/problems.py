@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -21,6 +21,10 @@ from vetrina.errors import (
 )
 
 _log = logging.getLogger(__name__)
+
+Answer = Callable[[Request, Exception], Awaitable[Response]]
+_FOR_PROGRAMS = frozenset({"api", "healthz", "readyz", "metrics"})
+"""What paths begin with whose errors are never drawn as a page."""
 
 
 class Problem(Exception):
@@ -110,8 +114,17 @@ def problem_response(problem: Problem) -> JSONResponse:
     )
 
 
-def handle_problems(app: FastAPI, turned_away: Callable[[str], None]) -> None:
-    """Answer every error of the API with a problem; `turned_away` is told of those whose queue was full."""
+def handle_problems(
+    app: FastAPI, draw: Callable[[Request, Problem], Response], turned_away: Callable[[str], None]
+) -> Answer:
+    """Answer every error of the API with a problem, and every other one with a page that `draw` makes of it.
+
+    Args:
+        turned_away: told of a request whose queue was full.
+
+    Returns:
+        What answers an error, also for those that nobody expects.
+    """
 
     async def answer(request: Request, error: Exception) -> Response:
         problem = problem_of(error)
@@ -119,7 +132,14 @@ def handle_problems(app: FastAPI, turned_away: Callable[[str], None]) -> None:
             turned_away("queue")
         if problem.status == 405 and request.method == "OPTIONS":
             return Response(status_code=204, headers=problem.headers)
-        return problem_response(problem)
+        return draw(request, problem) if _wants_page(request) else problem_response(problem)
 
     for kind in (Problem, VetrinaError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
+    return answer
+
+
+def _wants_page(request: Request) -> bool:
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    first = path.lstrip("/").partition("/")[0]
+    return first not in _FOR_PROGRAMS and "json" not in request.headers.get("accept", "")

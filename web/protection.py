@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.problems import problem_of, problem_response
+from web.problems import Answer
 
 _log = logging.getLogger(__name__)
 _POLICY = (
@@ -48,10 +49,11 @@ class SecurityHeaders:
 
 
 class LastResort:
-    """Turns what nobody expected into a problem that tells nothing of the inside; the log has it whole."""
+    """Answers what nobody expected as a problem that tells nothing of the inside; the log has it whole."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, answer: Answer) -> None:
         self._app = app
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI."""
@@ -71,7 +73,8 @@ class LastResort:
             if started:
                 raise
             _log.exception("A request could not be answered")
-            await problem_response(problem_of(error))(scope, receive, send)
+            response = await self._answer(Request(scope), error)
+            await response(scope, receive, send)
 
 
 class Heads:
