@@ -9,6 +9,7 @@ from fastapi import Depends, Query, Request
 
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.search.window import Conditions
+from web.operations import Operations
 from web.shop import Options, Shop
 from web.showing import Showcase
 from web.turns import Turns
@@ -29,6 +30,8 @@ class House:
     decoders: DecoderPool
     asking: Turns
     looking: Turns
+    operations: Operations
+    doorkeeper: Doorkeeper
 
 
 def house_of(request: Request) -> House:
