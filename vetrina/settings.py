@@ -18,8 +18,8 @@ from vetrina.errors import SettingError
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def _setting(default: Any, env: str, help: str) -> Any:
-    return field(default=default, metadata={"env": env, "help": help})
+def _setting(default: Any, env: str, help: str, *, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"env": env, "help": help})
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +157,7 @@ class Settings:
         "",
         "VETRINA_SERVE_TOKEN",
         "What a caller must show to change something over HTTP, 16 characters or more; empty: nothing can be.",
+        secret=True,
     )
     dagster_url: str = _setting(
         "", "VETRINA_DAGSTER_URL", "Where people reach Dagster's UI, for links: http://…; empty: no links."

@@ -8,8 +8,10 @@ from contextlib import ExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from vetrina import __version__
-from web.api import pictures, products, similar
+from web.api import operations, pictures, products, similar
+from web.doorkeeper import Doorkeeper
 from web.house import House
+from web.operations import Operations
 from web.problems import handle_problems
 from web.protection import SecurityHeaders
 from web.shop import Options, Shop
@@ -32,6 +34,8 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
                 looking=stack.enter_context(Turns(decoders.workers, options.most_waiting)),
+                operations=stack.enter_context(Operations(shop, showcase, options)),
+                doorkeeper=Doorkeeper(options.token),
             )
             yield
 
@@ -47,6 +51,6 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
     )
     handle_problems(app)
     app.add_middleware(SecurityHeaders)
-    for router in (similar.router, products.router, pictures.router):
+    for router in (similar.router, products.router, pictures.router, operations.router):
         app.include_router(router, prefix="/api/v1")
     return app

@@ -9,6 +9,7 @@ from fastapi import Depends, Query, Request
 
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.search.window import Conditions
+from web.doorkeeper import Doorkeeper
 from web.operations import Operations
 from web.shop import Options, Shop
 from web.showing import Showcase
@@ -22,6 +23,8 @@ class House:
     Attributes:
         asking: turns for questions to the index, which take a millisecond.
         looking: turns for work on pictures.
+        operations: what goes on in the shop.
+        doorkeeper: who may change something.
     """
 
     shop: Shop

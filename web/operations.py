@@ -17,6 +17,7 @@ from vetrina.catalog.batches import Batch, find_batch
 from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
 from vetrina.coverage import Coverage, CoverageReader, Excerpt
+from vetrina.errors import NotFound
 from vetrina.states import FAILED, State
 from vetrina.store import Store
 from web.recent import Recent
@@ -162,7 +163,10 @@ class Operations(AbstractContextManager["Operations"]):
 
     def _shown(self) -> dict[str, Any]:
         """What this server answers from: it may be behind the store for some seconds, or longer while that is ill."""
-        showing = self._showcase.now
+        try:
+            showing = self._showcase.now
+        except NotFound:
+            return {"version": None, "problem": self._showcase.problem}
         engine = showing.window.engine
         return {
             "version": showing.window.index.version,
@@ -184,5 +188,5 @@ def _counts(found: Coverage) -> dict[str, Any]:
 
 
 def _state(found: Coverage) -> str:
-    """"pending" while something of a batch is still to come, then "done"."""
+    """ "pending" while something of a batch is still to come, then "done"."""
     return "pending" if found.states[State.PENDING] else "done"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from vetrina.catalog.batches import Batch
@@ -116,7 +116,7 @@ class Options:
         refresh_seconds: how often the store is asked whether there is something new.
     """
 
-    token: str = ""
+    token: str = field(default="", repr=False)
     prefix: str = ""
     dagster_url: str = ""
     most_upload_bytes: int = 20 << 20
