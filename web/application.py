@@ -12,6 +12,11 @@ from web.api import operations, pictures, products, similar
 from web.doorkeeper import Doorkeeper
 from web.house import House
 from web.operations import Operations
+from web.pages import files
+from web.pages import photo as photo_page
+from web.pages import product as product_page
+from web.pages import shop as shop_page
+from web.pages.drawing import problem_page
 from web.problems import handle_problems
 from web.protection import SecurityHeaders
 from web.shop import Options, Shop
@@ -49,8 +54,10 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         lifespan=open_house,
     )
-    handle_problems(app)
+    handle_problems(app, problem_page)
     app.add_middleware(SecurityHeaders)
     for router in (similar.router, products.router, pictures.router, operations.router):
         app.include_router(router, prefix="/api/v1")
+    for router in (shop_page.router, product_page.router, photo_page.router, files.router):
+        app.include_router(router, include_in_schema=False)
     return app

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -20,6 +21,9 @@ from vetrina.errors import (
 )
 
 _log = logging.getLogger(__name__)
+
+_FOR_PROGRAMS = frozenset({"api", "healthz", "readyz", "metrics"})
+"""What paths begin with whose errors are never drawn as a page."""
 
 
 class Problem(Exception):
@@ -103,11 +107,18 @@ def problem_response(problem: Problem) -> JSONResponse:
     )
 
 
-def handle_problems(app: FastAPI) -> None:
-    """Answer every error of the API with a problem."""
+def handle_problems(app: FastAPI, draw: Callable[[Request, Problem], Response]) -> None:
+    """Answer every error of the API with a problem, and every other one with a page that `draw` makes of it."""
 
-    async def answer(request: Request, error: Exception) -> JSONResponse:
-        return problem_response(problem_of(error))
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        return draw(request, problem) if _wants_page(request) else problem_response(problem)
 
     for kind in (Problem, VetrinaError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)
+
+
+def _wants_page(request: Request) -> bool:
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    first = path.lstrip("/").partition("/")[0]
+    return first not in _FOR_PROGRAMS and "json" not in request.headers.get("accept", "")
