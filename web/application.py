@@ -9,10 +9,12 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from vetrina import __version__
-from web.api import health, pictures, products, search, similar
+from web.api import health, operations, pictures, products, search, similar
 from web.api.document import describe
+from web.doorkeeper import Doorkeeper
 from web.house import House
 from web.metrics import Metrics
+from web.operations import Operations
 from web.pages import files
 from web.pages import photo as photo_page
 from web.pages import product as product_page
@@ -57,6 +59,8 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
                 looking=looking,
                 photos=stack.enter_context(open_desk(shop, options, decoders, looking, room)),
                 room=room,
+                operations=stack.enter_context(Operations(shop, showcase, options)),
+                doorkeeper=Doorkeeper(options.token),
                 metrics=metrics,
             )
             yield
@@ -70,7 +74,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         lifespan=open_house,
     )
     answer = handle_problems(app, problem_page, metrics.turned_away)
-    for router in (similar.router, search.router, products.router, pictures.router):
+    for router in (similar.router, search.router, products.router, pictures.router, operations.router):
         app.include_router(router, prefix="/api/v1")
     app.include_router(health.router)
     for router in (shop_page.router, product_page.router, photo_page.router, files.router):

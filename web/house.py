@@ -9,7 +9,9 @@ from fastapi import Depends, Query, Request
 
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.search.window import Conditions
+from web.doorkeeper import Doorkeeper
 from web.metrics import Metrics
+from web.operations import Operations
 from web.photos import PhotoDesk
 from web.room import Room
 from web.shop import Options, Shop
@@ -27,6 +29,8 @@ class House:
         looking: turns for work on pictures.
         photos: where photos are seen.
         room: for the bytes that strangers send.
+        operations: what goes on in the shop.
+        doorkeeper: who may change something.
     """
 
     shop: Shop
@@ -37,6 +41,8 @@ class House:
     looking: Turns
     photos: PhotoDesk
     room: Room
+    operations: Operations
+    doorkeeper: Doorkeeper
     metrics: Metrics
 
     async def upload(self, request: Request) -> Upload:

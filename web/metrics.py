@@ -97,7 +97,7 @@ class _Shown(Collector):
         yield _gauge("index_products", "Products in the index.", manifest.products)
         yield _gauge("index_items", "Pictures and crops in the index.", manifest.items)
         yield _gauge("products", "Products that can be found.", engine.products)
-        yield _gauge("tail_products", "Of these, newer than the index; compared exactly.", engine.tail_products)
+        yield _gauge("tail_products", "Of these, newer than the index; compared exactly.", engine.newer)
         yield from _recall(manifest)
 
 

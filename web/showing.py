@@ -65,6 +65,7 @@ class Showcase:
         self._open = open_window
         self._every = every
         self._now: Showing | None = None
+        self._looking = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="showcase", daemon=True)
         self.problem: str | None = None
@@ -94,6 +95,10 @@ class Showcase:
 
     def look(self) -> None:
         """Show what is newest; it is opened and made ready before it takes the place of the old."""
+        with self._looking:  # who looks late must not show what is older
+            self._look()
+
+    def _look(self) -> None:
         try:
             if self._now is None or self._now.window.outdated():
                 window = self._open()
