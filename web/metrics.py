@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from vetrina.index.manifest import Manifest
-from web.problems import Problem
+from web.problems import NothingToShow
 from web.showing import Showcase
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -80,7 +80,7 @@ class _Shown(Collector):
             yield _gauge("last_look_age_seconds", "Since a look at the store succeeded.", now - showcase.looked_at)
         try:
             showing = showcase.now
-        except Problem:
+        except NothingToShow:
             return
         engine, manifest = showing.window.engine, showing.window.index.manifest
         yield InfoMetricFamily(

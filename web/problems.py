@@ -68,6 +68,10 @@ class Problem(Exception):
         }
 
 
+class NothingToShow(NotFound):
+    """No state of the shop could be opened yet; it may come any moment."""
+
+
 def problem_of(error: Exception) -> Problem:
     """What an error is to whoever asked."""
     match error:
@@ -75,6 +79,10 @@ def problem_of(error: Exception) -> Problem:
             return error
         case PictureError():
             return Problem(422, "picture", "The picture cannot be used", error.detail, more={"reason": error.reason})
+        case NothingToShow():
+            return Problem(
+                503, "nothing-to-show", "The shop has nothing to show yet", str(error), headers={"Retry-After": "5"}
+            )
         case NotFound():
             return Problem(404, "not-found", "There is no such thing", str(error))
         case SettingError():

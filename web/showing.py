@@ -15,7 +15,7 @@ from vetrina.errors import VetrinaError
 from vetrina.search.window import ShopWindow
 from web.caching import BoundedCache
 from web.goods import Goods
-from web.problems import Problem
+from web.problems import NothingToShow
 
 _log = logging.getLogger(__name__)
 _MOST_ANSWERS = 16 << 20  # bytes
@@ -82,15 +82,9 @@ class Showcase:
 
     @property
     def now(self) -> Showing:
-        """What is shown. Raises Problem (503) while there is nothing to show, saying why."""
+        """What is shown. Raises NothingToShow, saying why."""
         if self._now is None:
-            raise Problem(
-                503,
-                "nothing-to-show",
-                "The shop has nothing to show yet",
-                self.problem or "The shop is being opened",
-                headers={"Retry-After": str(max(1, round(self._every)))},
-            )
+            raise NothingToShow(self.problem or "The shop is being opened")
         return self._now
 
     def look(self) -> None:
