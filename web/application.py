@@ -71,6 +71,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
+        redirect_slashes=False,  # it would name the host that the caller names
         generate_unique_id_function=lambda route: route.name,
         lifespan=open_house,
     )
