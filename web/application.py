@@ -13,6 +13,7 @@ from web.doorkeeper import Doorkeeper
 from web.house import House
 from web.operations import Operations
 from web.pages import files
+from web.pages import operations as operations_page
 from web.pages import photo as photo_page
 from web.pages import product as product_page
 from web.pages import shop as shop_page
@@ -58,6 +59,6 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     for router in (similar.router, products.router, pictures.router, operations.router):
         app.include_router(router, prefix="/api/v1")
-    for router in (shop_page.router, product_page.router, photo_page.router, files.router):
+    for router in (shop_page.router, product_page.router, photo_page.router, operations_page.router, files.router):
         app.include_router(router, include_in_schema=False)
     return app
