@@ -25,7 +25,12 @@ STATES = {
 }
 """State of a row → how it is said, in the order in which they are shown."""
 
-_NARROWEST = 0.6  # percent, of a part that is there at all
+CHECKS = {
+    "coverage": "Coverage",
+    "class_mix_is_usual": "Mix of classes",
+    "neighbour_distance_is_usual": "Likeness to earlier pictures",
+}
+_NARROWEST = 1.2  # percent, of a part that is there at all
 _AGES = ((86_400 * 365.25, "year"), (86_400 * 30.44, "month"), (86_400, "day"), (3600, "hour"), (60, "minute"))
 
 
@@ -60,6 +65,11 @@ def reason_in_words(reason: str) -> str:
     return f"{says}: {code}" if code else says
 
 
+def check_in_words(check: str) -> str:
+    """What a judgement is about."""
+    return CHECKS.get(check, check)
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """One class on the scale of recall; places in percent of the scale.
@@ -80,19 +90,25 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Recall per class, the weakest first, on a scale from `least` to 1; `target` is a place on it, in percent."""
+    """Recall per class, the weakest first, on a scale from `least` to 1; `target` is a place on it, in percent.
+
+    Attributes:
+        bounded: whether lower bounds were measured.
+    """
 
     least: float
     target: float
     marks: list[Mark]
+    bounded: bool
 
 
 def recall_scale(index: Mapping[str, Any]) -> Scale:
     """The recall per class of an index version."""
     classes: Sequence[Mapping[str, Any]] = index["classes"]
     target = index["recall_target"]
-    figures = [target, *(entry["recall"] for entry in classes), *_bounds(classes)]
-    least = max(0.0, math.floor((min(figures) - 0.01) * 20) / 20)
+    bounds = [entry["lower_95"] for entry in classes if entry["lower_95"] is not None]
+    lowest = min([target, *(entry["recall"] for entry in classes), *bounds])
+    least = max(0.0, math.floor((lowest - 0.01) * 20) / 20)
 
     def place(value: float) -> float:
         return round(100 * (value - least) / (1 - least), 2)
@@ -109,11 +125,7 @@ def recall_scale(index: Mapping[str, Any]) -> Scale:
         )
         for entry in sorted(classes, key=lambda entry: (entry["recall"], str(entry["class"])))
     ]
-    return Scale(least, place(target), marks)
-
-
-def _bounds(classes: Sequence[Mapping[str, Any]]) -> list[float]:
-    return [entry["lower_95"] for entry in classes if entry["lower_95"] is not None]
+    return Scale(least, place(target), marks, bool(bounds))
 
 
 def weakest(index: Mapping[str, Any]) -> Mapping[str, Any] | None:
