@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from orchestration.answers import shop_status
@@ -12,6 +13,9 @@ from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.fetching import Fetcher
 from vetrina.search.window import Conditions, ShopWindow
 from vetrina.store import Store
+
+_PHOTO_SECONDS = 15.0
+"""Within which a photo must come from the address that a caller named."""
 
 
 class ServedShop:
@@ -46,7 +50,15 @@ class ServedShop:
 
     def fetcher(self) -> Fetcher:
         """See `web.shop.Shop`."""
-        return fetcher_of(self._deployment.settings).open()
+        settings = self._deployment.settings
+        # Whatever the settings allow to catalogs: these addresses are a stranger's, who is waiting for the answer.
+        strict = replace(
+            settings,
+            allow_private=False,
+            fetch_attempts=1,
+            fetch_deadline=min(settings.fetch_deadline, _PHOTO_SECONDS),
+        )
+        return fetcher_of(strict).open()
 
     def status(self, most_problems: int) -> dict[str, Any]:
         """See `web.shop.Shop`."""

@@ -8,18 +8,23 @@ from contextlib import ExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from vetrina import __version__
-from web.api import pictures, products, similar
+from web.api import pictures, products, search, similar
 from web.house import House
 from web.pages import files
 from web.pages import photo as photo_page
 from web.pages import product as product_page
 from web.pages import shop as shop_page
 from web.pages.drawing import problem_page
+from web.photos import open_desk
 from web.problems import handle_problems
 from web.protection import SecurityHeaders
+from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
 from web.turns import Turns
+
+_UPLOADS = 16
+"""How many photos of the largest size may come in or wait at the same time; of smaller ones, more."""
 
 
 def build_app(shop: Shop, options: Options) -> FastAPI:
@@ -30,13 +35,17 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         with ExitStack() as stack:
             showcase = stack.enter_context(Showcase(shop.window, options.refresh_seconds))
             decoders = stack.enter_context(shop.decoders())
+            looking = stack.enter_context(Turns(decoders.workers, options.most_waiting))
+            room = Room(_UPLOADS * options.most_upload_bytes)
             app.state.house = House(
                 shop,
                 options,
                 showcase,
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
-                looking=stack.enter_context(Turns(decoders.workers, options.most_waiting)),
+                looking=looking,
+                photos=stack.enter_context(open_desk(shop, options, decoders, looking, room)),
+                room=room,
             )
             yield
 
@@ -52,7 +61,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
     )
     handle_problems(app, problem_page)
     app.add_middleware(SecurityHeaders)
-    for router in (similar.router, products.router, pictures.router):
+    for router in (similar.router, search.router, products.router, pictures.router):
         app.include_router(router, prefix="/api/v1")
     for router in (shop_page.router, product_page.router, photo_page.router, files.router):
         app.include_router(router, include_in_schema=False)

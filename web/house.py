@@ -9,9 +9,12 @@ from fastapi import Depends, Query, Request
 
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.search.window import Conditions
+from web.photos import PhotoDesk
+from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
 from web.turns import Turns
+from web.uploads import Upload, uploaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,8 @@ class House:
     Attributes:
         asking: turns for questions to the index, which take a millisecond.
         looking: turns for work on pictures.
+        photos: where photos are seen.
+        room: for the bytes that strangers send.
     """
 
     shop: Shop
@@ -29,6 +34,12 @@ class House:
     decoders: DecoderPool
     asking: Turns
     looking: Turns
+    photos: PhotoDesk
+    room: Room
+
+    async def upload(self, request: Request) -> Upload:
+        """What a request's body says to search with. Raises Problem."""
+        return await uploaded(request, self.options.most_upload_bytes, self.room, self.options.patience)
 
 
 def house_of(request: Request) -> House:

@@ -9,6 +9,7 @@ from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.fetching import Fetcher
 from vetrina.search.window import Conditions, ShopWindow
 from vetrina.store import Store
+from web.uploads import PATIENCE, Patience
 
 
 class Shop(Protocol):
@@ -39,7 +40,7 @@ class Shop(Protocol):
         ...
 
     def fetcher(self) -> Fetcher:
-        """A fetcher for pictures that strangers name, never from inside the network; the caller closes it."""
+        """A fetcher for photos that strangers name, never from inside the network; the caller closes it."""
         ...
 
     def status(self, most_problems: int) -> dict[str, Any]:
@@ -60,6 +61,7 @@ class Options:
         prefix: the path that a proxy serves this under, such as /vetrina; empty: the root.
         dagster_url: where Dagster's UI is, for links; empty: no links.
         most_upload_bytes: the largest photo.
+        patience: how slowly a photo may come.
         most_waiting: requests that may wait for their turn; more are told to come back later.
         refresh_seconds: how often the store is asked whether there is something new.
     """
@@ -68,5 +70,6 @@ class Options:
     prefix: str = ""
     dagster_url: str = ""
     most_upload_bytes: int = 20 << 20
+    patience: Patience = PATIENCE
     most_waiting: int = 64
     refresh_seconds: float = 5.0

@@ -234,6 +234,11 @@ class ShopWindow:
         chosen = detected[photo.part]
         return [(chosen.box, chosen)], detected
 
+    @property
+    def photos_at_once(self) -> int:
+        """How many photos `photos` is fastest with in one call; 1: each thread brings its own. Raises NotFound."""
+        return self._extractor_of_index().batch
+
     def _extractor_of_index(self) -> Extractor:
         manifest = self.index.manifest
         wanted = manifest.fingerprints.get("extractor")

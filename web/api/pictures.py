@@ -15,6 +15,7 @@ from vetrina.errors import NotFound
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.store import Store, blob_path
 from web.house import TheHouse
+from web.parts import parse_box
 from web.problems import Problem
 
 router = APIRouter(tags=["pictures"])
@@ -44,23 +45,6 @@ async def picture(
         return Response(status_code=304, headers=headers)
     data = await house.looking.run(_jpeg, house.shop.store, house.decoders, sha256, side, part)
     return Response(data, media_type="image/jpeg", headers=headers)
-
-
-def parse_box(text: str) -> Box:
-    """A box as a request writes it. Raises Problem."""
-    box: Box | None
-    try:
-        box = Box(*(float(side) for side in text.split(",")))
-    except (ValueError, TypeError):
-        box = None
-    if box is None or not (0 <= box.ymin < box.ymax <= 1 and 0 <= box.xmin < box.xmax <= 1):
-        raise Problem(
-            400,
-            "bad-request",
-            "The request cannot be understood",
-            "box must be ymin,xmin,ymax,xmax: four shares of the picture from 0 to 1, such as 0.1,0.2,0.8,0.9",
-        )
-    return box
 
 
 @lru_cache(maxsize=2048)
