@@ -14,6 +14,7 @@ from web.pages import files
 from web.pages import photo as photo_page
 from web.pages import product as product_page
 from web.pages import shop as shop_page
+from web.pages import why as why_page
 from web.pages.drawing import problem_page
 from web.photos import open_desk
 from web.problems import handle_problems
@@ -63,6 +64,6 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     for router in (similar.router, search.router, products.router, pictures.router):
         app.include_router(router, prefix="/api/v1")
-    for router in (shop_page.router, product_page.router, photo_page.router, files.router):
+    for router in (shop_page.router, product_page.router, photo_page.router, why_page.router, files.router):
         app.include_router(router, include_in_schema=False)
     return app
