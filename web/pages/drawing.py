@@ -18,8 +18,9 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 
 from web.pages.files import FILES
+from web.pages.marking import large_first
 from web.pages.picking import label_of
-from web.pages.wording import box_text, counted, moment, short
+from web.pages.wording import counted, moment, short
 from web.problems import Problem
 
 templates = Jinja2Templates(Path(__file__).parent.parent / "templates")
@@ -71,5 +72,5 @@ def _picture_url(context: Context, sha256: str, side: int, box: str | None = Non
 
 
 templates.env.globals |= {"link": _link, "file": _file, "picture_url": _picture_url, "counted": counted}
-templates.env.filters |= {"label": label_of, "short": short, "box": box_text, "moment": moment}
+templates.env.filters |= {"label": label_of, "short": short, "moment": moment, "large_first": large_first}
 templates.env.trim_blocks = templates.env.lstrip_blocks = True

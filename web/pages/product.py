@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from web import asking
 from web.house import ProductId, TheHouse
 from web.pages.drawing import page
+from web.pages.marking import parts_of_product
 from web.pages.picking import ThePicked
 from web.pages.results import Results, TheTerms
 from web.pages.wording import Wording
@@ -32,7 +33,7 @@ async def product(
         "product.html",
         product=answer["query"],
         name=wording.name(product_id),
-        crops=[item for item in answer["query"]["items"] if item["kind"] == "crop"],
+        things=parts_of_product(product_id, answer["query"]["items"]),
         results=Results(answer),
         goods=showing.goods,
         picked=picked,

@@ -1,5 +1,7 @@
 // On every page: filters folded on a narrow screen, pictures that cannot be had, photos dropped or pasted anywhere.
 
+import { keep, photoIn } from "./photos.js";
+
 for (const fold of document.querySelectorAll("details[data-open-when-wide]")) {
   const wide = matchMedia("(min-width: 56.01rem)");
   const follow = () => { fold.open = wide.matches; };
@@ -47,4 +49,35 @@ document.addEventListener("click", async (event) => {
   dialog.append(close, document.adoptNode(panel));
   document.body.append(dialog);
   dialog.showModal();
+});
+
+// A photo dropped or pasted anywhere is searched with: by this page if it can, by the photo page otherwise.
+const search = async (photo) => {
+  const offer = new CustomEvent("photo", { detail: photo, cancelable: true });
+  if (!document.dispatchEvent(offer)) return;
+  const name = await keep(photo).catch(() => "");
+  location.assign(`${document.body.dataset.photoPage}${name && `?photo=${name}`}`);
+};
+
+document.addEventListener("paste", ({ clipboardData }) => {
+  const photo = photoIn(clipboardData);
+  if (photo) search(photo);
+});
+
+const veil = document.createElement("div");
+veil.className = "over-all";
+veil.append(Object.assign(document.createElement("p"), { textContent: "Drop it to search with it" }));
+const carries = (event) => event.dataTransfer?.types.includes("Files");
+document.addEventListener("dragover", (event) => {
+  if (!carries(event)) return;
+  event.preventDefault();
+  document.body.append(veil);
+});
+document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) veil.remove(); });
+document.addEventListener("drop", (event) => {
+  if (!carries(event)) return;
+  event.preventDefault();
+  veil.remove();
+  const photo = photoIn(event.dataTransfer);
+  if (photo) search(photo);
 });
