@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from orchestration.answers import shop_status
 from orchestration.deployment import Deployment
+from orchestration.home import home_folder
+from orchestration.retrying import RetryProcesses
 from orchestration.upkeep import roll_back
 from resources.configured import fetcher_of
+from vetrina.catalog.batches import Batch, is_worked
+from vetrina.coverage import CoverageReader
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.fetching import Fetcher
+from vetrina.quality.batch import judge_coverage
+from vetrina.quality.drift import earlier_figures, judge_class_mix, judge_neighbour_distance, kept_figures
+from vetrina.quality.verdict import Verdict
 from vetrina.search.window import Conditions, ShopWindow
 from vetrina.store import Store
 
@@ -63,6 +71,25 @@ class ServedShop:
     def status(self, most_problems: int) -> dict[str, Any]:
         """See `web.shop.Shop`."""
         return shop_status(self._deployment, most_problems)
+
+    def coverage(self) -> CoverageReader:
+        """See `web.shop.Shop`."""
+        return self._deployment.coverage()
+
+    def verdicts(self, batch: Batch) -> list[Verdict]:
+        """See `web.shop.Shop`."""
+        settings, store = self._deployment.settings, self.store
+        embeddings = self._deployment.extractor.embeddings_fingerprint(self._deployment.detector)
+        found = [judge_coverage(store, batch, embeddings, settings.coverage_warning)] if is_worked(store, batch) else []
+        if (figures := kept_figures(store, batch, embeddings)) is not None:
+            earlier = earlier_figures(store, batch, embeddings)
+            found.append(judge_class_mix(figures, earlier, settings.drift_warning))
+            found.append(judge_neighbour_distance(figures, earlier, settings.drift_warning))
+        return found
+
+    def retries(self, ended: Callable[[], None]) -> RetryProcesses:
+        """See `web.shop.Shop`."""
+        return RetryProcesses(home_folder(), ended)
 
     def roll_back(self, to: str | None) -> dict[str, Any]:
         """See `web.shop.Shop`."""

@@ -18,8 +18,8 @@ from vetrina.errors import SettingError
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def _setting(default: Any, env: str, help: str) -> Any:
-    return field(default=default, metadata={"env": env, "help": help})
+def _setting(default: Any, env: str, help: str, *, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"env": env, "help": help})
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +153,15 @@ class Settings:
     max_run_seconds: int = _setting(
         86_400, "VETRINA_MAX_RUN_SECONDS", "A run that takes longer is ended by Dagster's daemon; 0: none is."
     )
+    serve_token: str = _setting(
+        "",
+        "VETRINA_SERVE_TOKEN",
+        "What a caller must show to change something over HTTP, 16 characters or more; empty: nothing can be.",
+        secret=True,
+    )
+    dagster_url: str = _setting(
+        "", "VETRINA_DAGSTER_URL", "Where people reach Dagster's UI, for links: http://…; empty: no links."
+    )
     same_class: bool = _setting(
         False, "VETRINA_SAME_CLASS", "In the table, products of the same detected class come first."
     )
@@ -194,6 +203,13 @@ class Settings:
                 raise SettingError(f"{name} is {value}; it must lie between 0 and 1")
         if self.index_device not in ("auto", "cpu", "gpu"):
             raise SettingError(f"VETRINA_INDEX_DEVICE is {self.index_device!r}; use one of auto, cpu, gpu")
+        if self.serve_token and len(self.serve_token) < 16:
+            raise SettingError(
+                "VETRINA_SERVE_TOKEN is shorter than 16 characters, so it could be guessed; make one with "
+                "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
+            )
+        if self.dagster_url and not self.dagster_url.startswith(("http://", "https://")):
+            raise SettingError(f"VETRINA_DAGSTER_URL is {self.dagster_url!r}; it must begin with http:// or https://")
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int | float) and value < 0:

@@ -21,6 +21,8 @@ def serve(
     from web.application import build_app
     from web.shop import Options
 
-    shop = ServedShop(open_deployment())
+    deployment = open_deployment()
+    settings = deployment.settings
+    options = Options(token=settings.serve_token, prefix=prefix, dagster_url=settings.dagster_url)
     say(f"Vetrina at http://{host}:{port}{prefix}/")
-    uvicorn.run(build_app(shop, Options(prefix=prefix)), host=host, port=port, log_level="warning")
+    uvicorn.run(build_app(ServedShop(deployment), options), host=host, port=port, log_level="warning")

@@ -46,7 +46,9 @@ class Terms:
         return shop.conditions(picked.class_name or None, picked.filter_text, self.duplicates, self.exact)
 
 
-def terms(k: Annotated[int, Query(ge=1, le=200)] = COUNTS[0], duplicates: bool = False, exact: bool = False) -> Terms:
+async def terms(
+    k: Annotated[int, Query(ge=1, le=200)] = COUNTS[0], duplicates: bool = False, exact: bool = False
+) -> Terms:
     """The parameters that pages of results take."""
     return Terms(k, duplicates, exact)
 
