@@ -106,14 +106,14 @@ class Operations(AbstractContextManager["Operations"]):
         """What this server answers from: it may be behind the store for some seconds, or longer while that is ill."""
         try:
             showing = self._showcase.now
-        except (NotFound, Problem):
+        except Problem:
             return {"version": None, "problem": self._showcase.problem}
         engine = showing.window.engine
         return {
             "version": showing.window.index.version,
             "for_seconds": round(time.time() - showing.since, 1),
             "products": engine.products,
-            "newer_than_index": engine.tail_products,
+            "newer_than_index": engine.newer,
             "problem": self._showcase.problem,
         }
 

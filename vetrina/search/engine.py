@@ -90,8 +90,8 @@ class SearchEngine:
         return sum(segment.count for segment in self._segments)
 
     @property
-    def tail_products(self) -> int:
-        """How many of them are newer than the index and compared exactly beside it."""
+    def newer(self) -> int:
+        """How many of these are newer than the index: they are searched beside it, one by one."""
         return self._tail.count
 
     @property
