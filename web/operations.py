@@ -17,7 +17,7 @@ from vetrina.catalog.batches import Batch, find_batch
 from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
 from vetrina.coverage import Coverage, CoverageReader, Excerpt
-from vetrina.errors import IndexDamaged, NotFound
+from vetrina.errors import IndexDamaged
 from vetrina.states import FAILED, State
 from vetrina.store import Store
 from web.problems import Problem
@@ -31,6 +31,8 @@ from web.versions import version_as_json, versions_as_json
 T = TypeVar("T")
 
 _GOOD_FOR = 5.0  # seconds
+_NOTHING_SHOWN = {"version": None, "for_seconds": 0.0, "products": 0, "newer_than_index": 0}
+_NO_RETRY = {"state": "none", "since": None, "ended": None, "report": None, "error": None}
 _SEARCHABLE = (State.INDEXED, State.INDEXED_WHOLE)
 
 
@@ -91,7 +93,7 @@ class Operations(AbstractContextManager["Operations"]):
     def retry(self) -> dict[str, Any]:
         """The retry that runs, or the last one."""
         last = self._retries.last
-        return {"state": "none"} if last is None else asdict(last)
+        return dict(_NO_RETRY) if last is None else asdict(last)
 
     async def start_retry(self) -> dict[str, Any]:
         """Ask again for failed pictures. Raises AlreadyRunning."""
@@ -107,7 +109,7 @@ class Operations(AbstractContextManager["Operations"]):
         try:
             showing = self._showcase.now
         except Problem:
-            return {"version": None, "problem": self._showcase.problem}
+            return {**_NOTHING_SHOWN, "problem": self._showcase.problem}
         engine = showing.window.engine
         return {
             "version": showing.window.index.version,
