@@ -20,7 +20,7 @@ from vetrina.coverage import Coverage, CoverageReader, Excerpt
 from vetrina.errors import IndexDamaged
 from vetrina.states import FAILED, State
 from vetrina.store import Store
-from web.problems import Problem
+from web.problems import NothingToShow, Problem
 from web.recent import Recent
 from web.reports import report_page, report_values, reports_as_json
 from web.shop import Options, Retries, Shop
@@ -108,7 +108,7 @@ class Operations(AbstractContextManager["Operations"]):
         """What this server answers from: it may be behind the store for some seconds, or longer while that is ill."""
         try:
             showing = self._showcase.now
-        except Problem:
+        except NothingToShow:
             return {**_NOTHING_SHOWN, "problem": self._showcase.problem}
         engine = showing.window.engine
         return {
