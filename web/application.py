@@ -16,9 +16,11 @@ from web.house import House
 from web.metrics import Metrics
 from web.operations import Operations
 from web.pages import files
+from web.pages import operations as operations_page
 from web.pages import photo as photo_page
 from web.pages import product as product_page
 from web.pages import shop as shop_page
+from web.pages import why as why_page
 from web.pages.drawing import problem_page
 from web.photos import open_desk
 from web.prefix import Prefix, checked_prefix
@@ -80,7 +82,14 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
     for router in (similar.router, search.router, products.router, pictures.router, operations.router):
         app.include_router(router, prefix="/api/v1", responses=ANY_PROBLEM)
     app.include_router(health.router, responses=ANY_PROBLEM)
-    for router in (shop_page.router, product_page.router, photo_page.router, files.router):
+    for router in (
+        shop_page.router,
+        product_page.router,
+        photo_page.router,
+        why_page.router,
+        operations_page.router,
+        files.router,
+    ):
         app.include_router(router, include_in_schema=False)
     describe(app)
     prefix = app.root_path = checked_prefix(options.prefix, _first_parts(app))

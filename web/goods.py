@@ -43,6 +43,8 @@ class Goods:
 
     Attributes:
         columns: what the catalogs say of them, in this order.
+        facets: the attributes that have few values, over all products.
+        classes: all that their pictures show.
     """
 
     def __init__(self, window: ShopWindow) -> None:
@@ -57,8 +59,9 @@ class Goods:
         self._by_id = {product.product_id: product for product in found}
         self._pictures = frozenset(product.sha256 for product in found)
         self.columns = Columns([window.attributes.get(product.product_id, {}) for product in found])
-        self._classes = sorted({name for product in found for name in product.classes})
-        codes = {name: code for code, name in enumerate(self._classes)}
+        self.facets = [self.columns.facet(name, np.ones(len(found), bool)) for name in self.columns.few]
+        self.classes = sorted({name for product in found for name in product.classes})
+        codes = {name: code for code, name in enumerate(self.classes)}
         # Every pair of a product and one of its classes, as two columns.
         pairs = [(place, codes[name]) for place, product in enumerate(found) for name in product.classes]
         self._class_of = np.array(pairs, np.int32).reshape(-1, 2)
@@ -120,14 +123,14 @@ class Goods:
     def _of_class(self, names: Collection[str] | None) -> np.ndarray:
         if names is None:
             return np.ones(len(self), bool)
-        wanted = np.array([name in names for name in self._classes], bool)
+        wanted = np.array([name in names for name in self.classes], bool)
         found = np.zeros(len(self), bool)
         found[self._class_of[wanted[self._class_of[:, 1]], 0]] = True
         return found
 
     def _counted(self, mask: np.ndarray) -> list[tuple[str, int]]:
-        counts = np.bincount(self._class_of[mask[self._class_of[:, 0]], 1], minlength=len(self._classes))
-        found = [(name, int(count)) for name, count in zip(self._classes, counts, strict=True) if count]
+        counts = np.bincount(self._class_of[mask[self._class_of[:, 0]], 1], minlength=len(self.classes))
+        found = [(name, int(count)) for name, count in zip(self.classes, counts, strict=True) if count]
         return sorted(found, key=lambda entry: (-entry[1], entry[0]))
 
 

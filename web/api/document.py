@@ -16,6 +16,8 @@ from web.api.models import Problem
 _REF = "#/components/schemas/{model}"
 PROBLEMS: dict[int, tuple[str, dict[str, Any]]] = {
     400: ("bad-request", {"title": "The request cannot be understood", "detail": "k: Input should be less than 1001"}),
+    401: ("unauthorized", {"title": "The token is needed", "detail": "Send the token of VETRINA_SERVE_TOKEN as: …"}),
+    403: ("read-only", {"title": "Nothing can be changed here", "detail": "This server has no token: set …"}),
     404: ("not-found", {"title": "There is no such thing", "detail": "There is no product 'SKU-1' in the index"}),
     408: (
         "too-slow",
@@ -24,6 +26,7 @@ PROBLEMS: dict[int, tuple[str, dict[str, Any]]] = {
             "detail": "Only 4,096 bytes had come when its time was over; send a smaller photo, or try again",
         },
     ),
+    409: ("refused", {"title": "It cannot be done", "detail": "Failed pictures are being asked for again already; …"}),
     413: ("too-large", {"title": "It is too large", "detail": "What is sent may have 20,971,520 bytes at most"}),
     415: ("media-type", {"title": "This is no photo", "detail": "Send a picture's bytes as image/jpeg …"}),
     422: (
@@ -34,6 +37,7 @@ PROBLEMS: dict[int, tuple[str, dict[str, Any]]] = {
             "reason": "truncated",
         },
     ),
+    429: ("too-many-guesses", {"title": "Too many wrong tokens", "detail": "Try again in 8 s"}),
     503: ("busy", {"title": "Too many requests wait", "detail": "Try again in a second"}),
 }
 """Status → kind and example of the problems that routes answer with."""

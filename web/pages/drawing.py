@@ -18,8 +18,9 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 
 from web.pages.files import FILES
+from web.pages.marking import large_first
 from web.pages.picking import label_of
-from web.pages.wording import counted, short
+from web.pages.wording import counted, moment, short
 from web.problems import Problem
 
 templates = Jinja2Templates(Path(__file__).parent.parent / "templates")
@@ -27,10 +28,10 @@ templates = Jinja2Templates(Path(__file__).parent.parent / "templates")
 
 
 def page(
-    request: Request, name: str, *, status: int = 200, headers: dict[str, str] | None = None, **values: Any
+    request: Request, template: str, *, status: int = 200, headers: dict[str, str] | None = None, **values: Any
 ) -> HTMLResponse:
     """A page drawn from a template, such as `shop.html`."""
-    return templates.TemplateResponse(request, name, values, status_code=status, headers=headers)
+    return templates.TemplateResponse(request, template, values, status_code=status, headers=headers)
 
 
 def link(request: Request, route: str, query: Iterable[tuple[str, Any]] = (), **more: Any) -> str:
@@ -71,5 +72,5 @@ def _picture_url(context: Context, sha256: str, side: int, box: str | None = Non
 
 
 templates.env.globals |= {"link": _link, "file": _file, "picture_url": _picture_url, "counted": counted}
-templates.env.filters |= {"label": label_of, "short": short}
+templates.env.filters |= {"label": label_of, "short": short, "moment": moment, "large_first": large_first}
 templates.env.trim_blocks = templates.env.lstrip_blocks = True

@@ -118,7 +118,7 @@ def label_of(attribute: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def picked(request: Request) -> Picked:
+async def picked(request: Request) -> Picked:
     """What the address of a request says was picked. Raises SettingError when it says too much."""
     given = request.query_params.multi_items()
     if len(given) > _MOST or any(len(name) + len(value) > _LONGEST for name, value in given):

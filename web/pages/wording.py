@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from vetrina.search.attributes import is_name
 from web.showing import Showing
 
@@ -40,3 +43,14 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 def short(number: float) -> str:
     """A number without more digits than it needs."""
     return f"{number:,.2f}".rstrip("0").rstrip(".")
+
+
+def box_text(box: Sequence[float]) -> str:
+    """A box as addresses write it: ymin,xmin,ymax,xmax in shares."""
+    return ",".join(f"{min(max(side, 0.0), 1.0):.4f}" for side in box)
+
+
+def moment(text: str) -> str:
+    """A time as ISO 8601 writes it, for people: `25 November 2026, 16:16 UTC`."""
+    when = datetime.fromisoformat(text)
+    return f"{when.day} {when:%B %Y, %H:%M} {when.tzname() or ''}".strip()
