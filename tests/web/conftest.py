@@ -1,8 +1,10 @@
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 from support.fault_server import FaultServer
 from support.shops import Shop, opened_shop
+from support.web_browser import launched
 from support.web_goods import GOODS, IDS
 from support.web_server import running
 
@@ -31,3 +33,10 @@ def served(web_shop: Shop) -> Iterator[str]:
     """The address of the served shop, where nothing can be changed."""
     with running(build_app(ServedShop(web_shop.deployment), Options(refresh_seconds=0.2))) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for the tests of a file; not longer, for no other event loop can run in this thread beside it."""
+    with launched() as browser:
+        yield browser
