@@ -49,7 +49,10 @@ const show = async (asked) => {
 /** The page as it is before there is a photo. */
 const begin = (title, detail) => {
   desk.replaceChildren(template("data-intake-page"));
-  if (title) desk.querySelector("form").prepend(notice(title, detail));
+  if (title) {
+    desk.querySelector(".lead").after(notice(title, detail));
+    say(`${title}. ${detail}`);
+  }
   document.title = "Search by photo – Vetrina";
 };
 
