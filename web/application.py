@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 from vetrina import __version__
 from web.api import pictures, products, search, similar
 from web.house import House
+from web.lingering import Lingering
 from web.photos import open_desk
 from web.problems import handle_problems
 from web.protection import SecurityHeaders
@@ -27,7 +29,8 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
 
     @asynccontextmanager
     async def open_house(app: FastAPI) -> AsyncIterator[None]:
-        with ExitStack() as stack:
+        # A BLAS thread that has helped with a product spins for 30 ms after it, as long as a photo takes.
+        with threadpool_limits(1), ExitStack() as stack:
             showcase = stack.enter_context(Showcase(shop.window, options.refresh_seconds))
             decoders = stack.enter_context(shop.decoders())
             looking = stack.enter_context(Turns(decoders.workers, options.most_waiting))
@@ -55,6 +58,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         lifespan=open_house,
     )
     handle_problems(app)
+    app.add_middleware(Lingering)
     app.add_middleware(SecurityHeaders)
     for router in (similar.router, search.router, products.router, pictures.router):
         app.include_router(router, prefix="/api/v1")
