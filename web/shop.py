@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
+from vetrina.catalog.batches import Batch
+from vetrina.coverage import CoverageReader
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.fetching import Fetcher
+from vetrina.quality.verdict import Verdict
 from vetrina.search.window import Conditions, ShopWindow
 from vetrina.store import Store
 from web.uploads import PATIENCE, Patience
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """One time that failed pictures are, or were, asked for again.
+
+    Attributes:
+        state: "failed" also when only some batches failed.
+        since, ended: ISO 8601 in UTC; `ended` is None while it runs.
+        report: what it did, as `vetrina retry --json`; None while it runs, and when it could do nothing.
+        error: one sentence on why it failed.
+    """
+
+    state: Literal["running", "done", "failed"]
+    since: str
+    ended: str | None = None
+    report: dict[str, Any] | None = None
+    error: str | None = None
+
+
+class Retries(Protocol):
+    """Asks for failed pictures again, in a process of its own and one at a time."""
+
+    @property
+    def last(self) -> Retry | None:
+        """The one that runs, or else the last that ran since this was opened."""
+        ...
+
+    def start(self) -> Retry:
+        """Begin. Raises AlreadyRunning."""
+        ...
 
 
 class Shop(Protocol):
@@ -47,6 +83,22 @@ class Shop(Protocol):
         """Where rows ended, the batches, the index, as `vetrina status --json`. Raises StoreError."""
         ...
 
+    def coverage(self) -> CoverageReader:
+        """Where rows ended, as it is now. Raises StoreError, ModelError."""
+        ...
+
+    def verdicts(self, batch: Batch) -> list[Verdict]:
+        """What is judged of a worked batch from what was kept of it. Raises StoreError."""
+        ...
+
+    def retries(self, ended: Callable[[], None]) -> AbstractContextManager[Retries]:
+        """What asks for failed pictures again, for the time of a block: a retry that runs at its end is ended.
+
+        Args:
+            ended: is called after each, in a thread of its own.
+        """
+        ...
+
     def roll_back(self, to: str | None) -> dict[str, Any]:
         """Serve an earlier index version again. Raises NotFound, IndexDamaged, StoreError."""
         ...
@@ -66,7 +118,7 @@ class Options:
         refresh_seconds: how often the store is asked whether there is something new.
     """
 
-    token: str = ""
+    token: str = field(default="", repr=False)
     prefix: str = ""
     dagster_url: str = ""
     most_upload_bytes: int = 20 << 20
