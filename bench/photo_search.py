@@ -3,10 +3,10 @@
     VETRINA_STORE=.demo/store python bench/photo_search.py [--photos 64] [--clients 8] [--rounds 5]
 
 The server is `vetrina serve` in a process of its own, on loopback. *Bare*: the decoder in this process, the detector,
-and the extractor on the whole photo and its crops, nothing else. *Search*: POST /api/v1/search until the answer is read:
-transfer, a decoder in a process of its own, the models, the search with the judgement whether anything is similar, and
-JSON. One after the other: each photo both ways, in turns. At the same time: all photos by a thread for each core
-(bare), and by so many clients. Photos are the shop's own pictures, as they are and as JPEGs of 1600 × 1200.
+and the extractor on the whole photo and its crops, nothing else. *Search*: POST /api/v1/search until the answer is
+read, so also the transfer, a decoder in a process of its own, the search, whether anything is similar at all, and JSON.
+One after the other: all photos bare, then all over HTTP, in turns. At the same time: all photos by a thread for each
+core (bare), and by so many clients. Photos are the shop's own pictures, as they are and as JPEGs of 1600 × 1200.
 """
 
 from __future__ import annotations
