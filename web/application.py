@@ -7,12 +7,14 @@ from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 from vetrina import __version__
 from web.api import health, operations, pictures, products, search, similar
 from web.api.document import ANY_PROBLEM, describe
 from web.doorkeeper import Doorkeeper
 from web.house import House
+from web.lingering import Lingering
 from web.metrics import Metrics
 from web.operations import Operations
 from web.pages import files
@@ -46,7 +48,8 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
 
     @asynccontextmanager
     async def open_house(app: FastAPI) -> AsyncIterator[None]:
-        with ExitStack() as stack:
+        # A BLAS thread that has helped with a product spins for 30 ms after it, as long as a photo takes.
+        with threadpool_limits(1), ExitStack() as stack:
             showcase = stack.enter_context(Showcase(shop.window, options.refresh_seconds))
             metrics.watch(showcase)
             decoders = stack.enter_context(shop.decoders())
@@ -96,6 +99,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
     # The last one added is the first to see a request.
     app.add_middleware(Heads)
     app.add_middleware(LastResort, answer=answer)
+    app.add_middleware(Lingering)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Watch, metrics=metrics)
     if prefix:
