@@ -33,12 +33,12 @@ def history_in_words() -> Iterator[None]:
 
 
 def open_instance() -> dg.DagsterInstance:
-    """The Dagster instance of DAGSTER_HOME; by default the folder .dagster in the repository.
+    """The Dagster instance of `home_folder`.
 
     Raises:
         HistoryUnusable: the folder or the database in it cannot be used.
     """
-    home = Path(os.environ.get("DAGSTER_HOME") or REPOSITORY / ".dagster").absolute()
+    home = home_folder()
     os.environ["DAGSTER_HOME"] = str(home)
     try:
         if not (home / "dagster.yaml").exists():
@@ -49,6 +49,11 @@ def open_instance() -> dg.DagsterInstance:
         instance = dg.DagsterInstance.get()
         end_dead_runs(instance)
     return instance
+
+
+def home_folder() -> Path:
+    """DAGSTER_HOME; by default the folder .dagster in the repository."""
+    return Path(os.environ.get("DAGSTER_HOME") or REPOSITORY / ".dagster").absolute()
 
 
 def make_home(folder: Path) -> None:

@@ -34,6 +34,19 @@ class Problem:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Which problems are listed one by one: `count` of them from `start` on.
+
+    Attributes:
+        reason: "state: reason" as it is counted; None: of any.
+    """
+
+    count: int
+    start: int = 0
+    reason: str | None = None
+
+
 @dataclass(slots=True)
 class Coverage:
     """Rows and the states that they ended in."""
@@ -42,17 +55,21 @@ class Coverage:
     states: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
-    """The first few; all are counted."""
+    """Those that were to be listed; all are counted."""
 
     def add(self, state: State, count: int = 1) -> None:
         """Count rows that ended in `state`."""
         self.rows += count
         self.states[state.value] += count
 
-    def add_problem(self, problem: Problem, most: int) -> None:
-        """Count the reason of a row that failed, and keep the problem while there are fewer than `most`."""
-        self.reasons[f"{problem.state}: {problem.reason}"] += 1
-        if len(self.problems) < most:
+    def add_problem(self, problem: Problem, listed: Excerpt) -> None:
+        """Count the reason of a row that failed, and keep the problem where it is to be listed."""
+        reason = f"{problem.state}: {problem.reason}"
+        self.reasons[reason] += 1
+        if listed.reason not in (None, reason):
+            return
+        place = self.reasons.total() if listed.reason is None else self.reasons[reason]
+        if listed.start < place <= listed.start + listed.count:
             self.problems.append(problem)
 
 
@@ -63,7 +80,7 @@ class CoverageReader:
         labels: fingerprint of the labels in use.
         embeddings: fingerprint of the embeddings in use.
         indexed: keys of the batches whose embeddings are in the published index.
-        most_problems: how many problems to list one by one.
+        most_problems: how many problems to list one by one, where nothing else is said.
     """
 
     def __init__(
@@ -73,21 +90,27 @@ class CoverageReader:
         self._labels = labels
         self._embeddings = embeddings
         self._indexed = set(indexed)
-        self._most = most_problems
+        self._first = Excerpt(most_problems)
         self._batches = list_batches(store)
         self._shop = shop_after(store, _ALL)
+
+    @property
+    def batches(self) -> list[Batch]:
+        """All batches by sequence."""
+        return list(self._batches)
 
     def every_batch(self) -> Iterator[tuple[Batch, Coverage]]:
         """Each batch by sequence, and where each row of its file ended."""
         return zip(self._batches, self._store.map(self.batch, self._batches), strict=True)
 
-    def batch(self, batch: Batch) -> Coverage:
+    def batch(self, batch: Batch, listed: Excerpt | None = None) -> Coverage:
         """Where each row of the batch's file ended."""
+        listed = listed or self._first
         coverage = Coverage()
         report = read_report(self._store, batch)
         if report is None or report.error is not None:
             return coverage
-        self._add_rejected(coverage, batch, report)
+        self._add_rejected(coverage, batch, report, listed)
         coverage.add(State.UNCHANGED, report.unchanged)
         coverage.add(State.SUPERSEDED, report.superseded)
         coverage.add(State.REMOVED, report.removed)
@@ -100,12 +123,13 @@ class CoverageReader:
             else:
                 coverage.add(state)
                 if state in FAILED:
-                    coverage.add_problem(Problem(batch.key, line, product_id, state, reason, detail), self._most)
+                    coverage.add_problem(Problem(batch.key, line, product_id, state, reason, detail), listed)
         coverage.states = +coverage.states  # drops the zeros
         return coverage
 
-    def shop(self) -> Coverage:
+    def shop(self, listed: Excerpt | None = None) -> Coverage:
         """Where each current product ended, and the rows rejected from the newest file of each catalog."""
+        listed = listed or self._first
         coverage = Coverage()
         held_by: Counter[int] = Counter(holding.sequence for holding in self._shop.values())
         held = [batch for batch in self._batches if held_by[batch.sequence]]
@@ -115,20 +139,20 @@ class CoverageReader:
                     coverage.add(state)
                     if state in FAILED:
                         problem = Problem(batch.key, line, product_id, state, reason, detail)
-                        coverage.add_problem(problem, self._most)
+                        coverage.add_problem(problem, listed)
         for batch in catalogs(self._batches):
             report = read_report(self._store, batch)
             if report is not None and report.error is None:
-                self._add_rejected(coverage, batch, report)
+                self._add_rejected(coverage, batch, report, listed)
         coverage.states = +coverage.states
         return coverage
 
-    def _add_rejected(self, coverage: Coverage, batch: Batch, report: CatalogReport) -> None:
+    def _add_rejected(self, coverage: Coverage, batch: Batch, report: CatalogReport, listed: Excerpt) -> None:
         coverage.add(State.REJECTED, report.rejected)
         for row in read_rows(self._store, batch.path("rejected.parquet"), REJECTED, unchanging=True):
             state = State.SUPERSEDED if row["reason"] == DUPLICATE else State.REJECTED
             problem = Problem(batch.key, row["line"], row["product_id"], state, row["reason"], row["detail"])
-            coverage.add_problem(problem, self._most)
+            coverage.add_problem(problem, listed)
 
     def _ends(self, batch: Batch) -> Iterator[tuple[str, int | None, State, str, str]]:
         """Product, line, state, reason and detail of each row that the batch accepted."""

@@ -73,6 +73,10 @@ class NotFound(VetrinaError):
     """What was asked for (a product, a class, a batch, an index) does not exist."""
 
 
+class AlreadyRunning(VetrinaError):
+    """What was to be started runs already, and may not run twice at a time."""
+
+
 class PictureError(VetrinaError):
     """One picture cannot be used; costs one product, never the run.
 

@@ -18,8 +18,8 @@ from vetrina.errors import SettingError
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def _setting(default: Any, env: str, help: str) -> Any:
-    return field(default=default, metadata={"env": env, "help": help})
+def _setting(default: Any, env: str, help: str, *, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"env": env, "help": help})
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +157,28 @@ class Settings:
     max_run_seconds: int = _setting(
         86_400, "VETRINA_MAX_RUN_SECONDS", "A run that takes longer is ended by Dagster's daemon; 0: none is."
     )
+    serve_token: str = _setting(
+        "",
+        "VETRINA_SERVE_TOKEN",
+        "What a caller must show to change something over HTTP, 16 characters or more; empty: nothing can be.",
+        secret=True,
+    )
+    serve_max_upload: int = _setting(20 << 20, "VETRINA_SERVE_MAX_UPLOAD", "Largest photo to search with, in bytes.")
+    serve_waiting: int = _setting(
+        64, "VETRINA_SERVE_WAITING", "Requests that wait for their turn; more are told to come back later."
+    )
+    serve_connections: int = _setting(512, "VETRINA_SERVE_CONNECTIONS", "Connections at the same time.")
+    serve_refresh: float = _setting(
+        5.0, "VETRINA_SERVE_REFRESH", "Seconds after which the server looks whether the shop has changed."
+    )
+    serve_trusted_proxies: str = _setting(
+        "",
+        "VETRINA_SERVE_TRUSTED_PROXIES",
+        "Addresses or networks, comma-separated, of proxies whose X-Forwarded-For and -Proto are believed.",
+    )
+    dagster_url: str = _setting(
+        "", "VETRINA_DAGSTER_URL", "Where people reach Dagster's UI, for links: http://…; empty: no links."
+    )
     same_class: bool = _setting(
         False, "VETRINA_SAME_CLASS", "In the table, products of the same detected class come first."
     )
@@ -199,6 +221,15 @@ class Settings:
         projection_dims_of(self.projection_dims)
         if self.index_device not in ("auto", "cpu", "gpu"):
             raise SettingError(f"VETRINA_INDEX_DEVICE is {self.index_device!r}; use one of auto, cpu, gpu")
+        if self.serve_token and len(self.serve_token) < 16:
+            raise SettingError(
+                "VETRINA_SERVE_TOKEN is shorter than 16 characters, so it could be guessed; make one with "
+                "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
+            )
+        if self.serve_refresh == 0:
+            raise SettingError("VETRINA_SERVE_REFRESH is 0; it must be more")
+        if self.dagster_url and not self.dagster_url.startswith(("http://", "https://")):
+            raise SettingError(f"VETRINA_DAGSTER_URL is {self.dagster_url!r}; it must begin with http:// or https://")
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int | float) and value < 0:
@@ -208,6 +239,8 @@ class Settings:
             "VETRINA_FETCH_CONCURRENCY": self.fetch_concurrency,
             "VETRINA_FETCH_PER_HOST": self.fetch_per_host,
             "VETRINA_FETCH_ATTEMPTS": self.fetch_attempts,
+            "VETRINA_SERVE_MAX_UPLOAD": self.serve_max_upload,
+            "VETRINA_SERVE_CONNECTIONS": self.serve_connections,
         }.items():
             if number < 1:
                 raise SettingError(f"{name} is {number}; it must be at least 1")

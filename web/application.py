@@ -6,49 +6,110 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 from vetrina import __version__
-from web.api import pictures, products, similar
+from web.api import health, operations, pictures, products, search, similar
+from web.api.document import ANY_PROBLEM, describe
+from web.doorkeeper import Doorkeeper
 from web.house import House
+from web.lingering import Lingering
+from web.metrics import Metrics
+from web.operations import Operations
+from web.pages import files
+from web.pages import operations as operations_page
+from web.pages import photo as photo_page
+from web.pages import product as product_page
+from web.pages import shop as shop_page
+from web.pages import why as why_page
+from web.pages.drawing import problem_page
+from web.photos import open_desk
+from web.prefix import Prefix, checked_prefix
 from web.problems import handle_problems
-from web.protection import SecurityHeaders
+from web.protection import Heads, LastResort, SecurityHeaders
+from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
 from web.thumbnails import Thumbnails
 from web.turns import Turns
+from web.watching import Watch
+
+_UPLOADS = 16
+"""How many photos of the largest size may come in or wait at the same time; of smaller ones, more."""
 
 
 def build_app(shop: Shop, options: Options) -> FastAPI:
-    """The application of a shop. What it needs is opened when it starts, and closed when it stops."""
+    """The application of a shop. What it needs is opened when it starts, and closed when it stops.
+
+    Raises:
+        SettingError: the prefix cannot be used.
+    """
+    metrics = Metrics()
 
     @asynccontextmanager
     async def open_house(app: FastAPI) -> AsyncIterator[None]:
-        with ExitStack() as stack:
+        # A BLAS thread that has helped with a product spins for 30 ms after it, as long as a photo takes.
+        with threadpool_limits(1), ExitStack() as stack:
             showcase = stack.enter_context(Showcase(shop.window, options.refresh_seconds))
+            metrics.watch(showcase)
             decoders = stack.enter_context(shop.decoders())
+            looking = stack.enter_context(Turns(decoders.workers, options.most_waiting))
+            room = Room(_UPLOADS * options.most_upload_bytes)
             app.state.house = House(
                 shop,
                 options,
                 showcase,
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
-                looking=stack.enter_context(Turns(decoders.workers, options.most_waiting)),
                 thumbnails=Thumbnails(shop.store, decoders),
+                looking=looking,
+                photos=stack.enter_context(open_desk(shop, options, decoders, looking, room)),
+                room=room,
+                operations=stack.enter_context(Operations(shop, showcase, options)),
+                doorkeeper=Doorkeeper(options.token),
+                metrics=metrics,
             )
             yield
 
     app = FastAPI(
         title="Vetrina",
-        summary="Visually similar products",
         version=__version__,
-        root_path=options.prefix,
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
+        redirect_slashes=False,  # it would name the host that the caller names
+        generate_unique_id_function=lambda route: route.name,
         lifespan=open_house,
     )
-    handle_problems(app)
+    app.state.metrics = metrics
+    answer = handle_problems(app, problem_page, metrics.turned_away)
+    for router in (similar.router, search.router, products.router, pictures.router, operations.router):
+        app.include_router(router, prefix="/api/v1", responses=ANY_PROBLEM)
+    app.include_router(health.router, responses=ANY_PROBLEM)
+    for router in (
+        shop_page.router,
+        product_page.router,
+        photo_page.router,
+        why_page.router,
+        operations_page.router,
+        files.router,
+    ):
+        app.include_router(router, include_in_schema=False)
+    describe(app)
+    prefix = app.root_path = checked_prefix(options.prefix, _first_parts(app))
+    # The last one added is the first to see a request.
+    app.add_middleware(Heads)
+    app.add_middleware(LastResort, answer=answer)
+    app.add_middleware(Lingering)
     app.add_middleware(SecurityHeaders)
-    for router in (similar.router, products.router, pictures.router):
-        app.include_router(router, prefix="/api/v1")
+    app.add_middleware(Watch, metrics=metrics)
+    if prefix:
+        app.add_middleware(Prefix, prefix=prefix)
     return app
+
+
+def _first_parts(app: FastAPI) -> set[str]:
+    """The first parts of the application's own paths."""
+    paths = (context.path for context in iter_route_contexts(app.routes))
+    return {path.split("/")[1] for path in paths if path}

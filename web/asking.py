@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
+from vetrina.index.rows import ItemInfo
 from vetrina.search.describing import answer_as_json, detections_as_json, explanation_as_json
-from vetrina.search.explaining import explain, item_as_json, origin_of
+from vetrina.search.explaining import explain, origin_of
 from vetrina.search.window import Conditions, PhotoQuery
-from web.goods import Product
+from web.goods import Listing, Product
 from web.showing import Showing
 
 
@@ -39,12 +40,16 @@ def explained(showing: Showing, product_id: str, result: str) -> dict[str, Any]:
     """Why a product is a result of another. Raises NotFound."""
     window = showing.window
     query = window.engine.product_query(product_id)
-    sides = [item_as_json(window.store, item) for item in window.engine.items_of(product_id)]
-    origin = origin_of(window.store, product_id, sides[0]["batch"])
+    items = window.engine.items_of(product_id)
+    origin = origin_of(window.store, product_id, items[0].batch)
     found = explain(window, query, result, own=product_id)
     names = {other: name for other in (product_id, result) if (name := window.name_of(other))}
     asked = {"product_id": product_id, "name": names.get(product_id)}
-    return explanation_as_json(window, asked, sides, origin, result, found, names)
+    sides = [_item_as_json(item) for item in items]
+    explained = explanation_as_json(window, asked, sides, origin, result, found, names)
+    for pair in explained["pairs"]:
+        del pair["result"]["picture"]  # its place in the store is nobody's business
+    return explained
 
 
 def product_as_json(showing: Showing, product_id: str) -> dict[str, Any]:
@@ -56,7 +61,7 @@ def product_as_json(showing: Showing, product_id: str) -> dict[str, Any]:
         "name": window.name_of(product_id),
         "sha256": items[0].sha256,
         "attributes": dict(window.attributes.get(product_id, {})),
-        "items": [asdict(item) for item in items],
+        "items": [_item_as_json(item) for item in items],
         "newer_than_index": window.engine.in_tail(product_id),
     }
 
@@ -68,6 +73,28 @@ def listed_as_json(product: Product) -> dict[str, Any]:
         "name": product.name,
         "sha256": product.sha256,
         "classes": sorted(product.classes),
+    }
+
+
+def listing_as_json(listing: Listing) -> dict[str, Any]:
+    """A part of the products, how many there are, and how many of each class."""
+    return {
+        "products": [listed_as_json(product) for product in listing.products],
+        "total": listing.total,
+        "classes": [{"class": name, "products": count} for name, count in listing.classes],
+    }
+
+
+def _item_as_json(item: ItemInfo) -> dict[str, Any]:
+    # Written out: `asdict` copies deeply, and this is done for every answer.
+    return {
+        "crop_id": item.crop_id,
+        "sha256": item.sha256,
+        "kind": item.kind,
+        "label": item.label,
+        "score": item.score,
+        "box": [round(side, 5) for side in item.box],
+        "batch": item.batch,
     }
 
 

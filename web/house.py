@@ -9,10 +9,16 @@ from fastapi import Depends, Query, Request
 
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.search.window import Conditions
+from web.doorkeeper import Doorkeeper
+from web.metrics import Metrics
+from web.operations import Operations
+from web.photos import PhotoDesk
+from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
 from web.thumbnails import Thumbnails
 from web.turns import Turns
+from web.uploads import Upload, uploaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,10 @@ class House:
     Attributes:
         asking: turns for questions to the index, which take a millisecond.
         looking: turns for work on pictures.
+        photos: where photos are seen.
+        room: for the bytes that strangers send.
+        operations: what goes on in the shop.
+        doorkeeper: who may change something.
     """
 
     shop: Shop
@@ -31,9 +41,18 @@ class House:
     asking: Turns
     looking: Turns
     thumbnails: Thumbnails
+    photos: PhotoDesk
+    room: Room
+    operations: Operations
+    doorkeeper: Doorkeeper
+    metrics: Metrics
+
+    async def upload(self, request: Request) -> Upload:
+        """What a request's body says to search with. Raises Problem."""
+        return await uploaded(request, self.options.most_upload_bytes, self.room, self.options.patience)
 
 
-def house_of(request: Request) -> House:
+async def house_of(request: Request) -> House:
     """What this request's application shares."""
     house: House = request.app.state.house
     return house
@@ -50,17 +69,20 @@ class Wanted:
     conditions: Conditions
 
 
-def wanted(
+ClassName = Annotated[
+    str | None, Query(alias="class", max_length=200, description="Only this Open Images class, or one within it.")
+]
+Where = Annotated[
+    str | None,
+    Query(max_length=10_000, description="Filter on catalog attributes: `category = Chairs and price < 100`."),
+]
+
+
+async def wanted(
     house: TheHouse,
     k: Annotated[int, Query(ge=1, le=1000, description="How many products.")] = 10,
-    class_name: Annotated[
-        str | None,
-        Query(alias="class", max_length=200, description="Only this Open Images class, or one within it."),
-    ] = None,
-    where: Annotated[
-        str | None,
-        Query(max_length=10_000, description="Filter on catalog attributes: `category = Chairs and price < 100`."),
-    ] = None,
+    class_name: ClassName = None,
+    where: Where = None,
     duplicates: Annotated[bool | None, Query(description="Also products that show the same picture again.")] = None,
     exact: Annotated[bool, Query(description="Compare with everything; `missed` says what the index lacks.")] = False,
     min_similarity: Annotated[

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -20,6 +21,10 @@ from vetrina.errors import (
 )
 
 _log = logging.getLogger(__name__)
+
+Answer = Callable[[Request, Exception], Awaitable[Response]]
+_FOR_PROGRAMS = frozenset({"api", "healthz", "readyz", "metrics"})
+"""What paths begin with whose errors are never drawn as a page."""
 
 
 class Problem(Exception):
@@ -63,6 +68,10 @@ class Problem(Exception):
         }
 
 
+class NothingToShow(NotFound):
+    """No state of the shop could be opened yet; it may come any moment."""
+
+
 def problem_of(error: Exception) -> Problem:
     """What an error is to whoever asked."""
     match error:
@@ -70,12 +79,22 @@ def problem_of(error: Exception) -> Problem:
             return error
         case PictureError():
             return Problem(422, "picture", "The picture cannot be used", error.detail, more={"reason": error.reason})
+        case NothingToShow():
+            return Problem(
+                503, "nothing-to-show", "The shop has nothing to show yet", str(error), headers={"Retry-After": "5"}
+            )
         case NotFound():
             return Problem(404, "not-found", "There is no such thing", str(error))
         case SettingError():
             return Problem(400, "bad-request", "The request cannot be understood", str(error))
         case RequestValidationError():
             return Problem(400, "bad-request", "The request cannot be understood", _first_fault(error))
+        case HTTPException(status_code=404):
+            return Problem(404, "not-found", "There is no such thing", "There is nothing at this address; see /api")
+        case HTTPException(status_code=405):
+            headers = dict(error.headers or {})
+            told = f"Use one of these methods: {headers.get('allow', headers.get('Allow', ''))}"
+            return Problem(405, "method", "The method cannot be used here", told, headers=headers)
         case HTTPException():
             return Problem(
                 error.status_code, "http", str(error.detail), str(error.detail), headers=dict(error.headers or {})
@@ -103,11 +122,32 @@ def problem_response(problem: Problem) -> JSONResponse:
     )
 
 
-def handle_problems(app: FastAPI) -> None:
-    """Answer every error of the API with a problem."""
+def handle_problems(
+    app: FastAPI, draw: Callable[[Request, Problem], Response], turned_away: Callable[[str], None]
+) -> Answer:
+    """Answer every error of the API with a problem, and every other one with a page that `draw` makes of it.
 
-    async def answer(request: Request, error: Exception) -> JSONResponse:
-        return problem_response(problem_of(error))
+    Args:
+        turned_away: told of a request whose queue was full.
 
-    for kind in (Problem, VetrinaError, RequestValidationError, HTTPException, Exception):
+    Returns:
+        What answers an error, also for those that nobody expects.
+    """
+
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        if problem.kind == "busy":
+            turned_away("queue")
+        if problem.status == 405 and request.method == "OPTIONS":
+            return Response(status_code=204, headers=problem.headers)
+        return draw(request, problem) if _wants_page(request) else problem_response(problem)
+
+    for kind in (Problem, VetrinaError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)
+    return answer
+
+
+def _wants_page(request: Request) -> bool:
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    first = path.lstrip("/").partition("/")[0]
+    return first not in _FOR_PROGRAMS and "json" not in request.headers.get("accept", "")

@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
+from vetrina.catalog.batches import Batch
+from vetrina.coverage import CoverageReader
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.fetching import Fetcher
+from vetrina.quality.verdict import Verdict
 from vetrina.search.window import Conditions, ShopWindow
 from vetrina.store import Store
+from web.uploads import PATIENCE, Patience
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """One time that failed pictures are, or were, asked for again.
+
+    Attributes:
+        state: "failed" also when only some batches failed.
+        since, ended: ISO 8601 in UTC; `ended` is None while it runs.
+        report: what it did, as `vetrina retry --json`; None while it runs, and when it could do nothing.
+        error: one sentence on why it failed.
+    """
+
+    state: Literal["running", "done", "failed"]
+    since: str
+    ended: str | None = None
+    report: dict[str, Any] | None = None
+    error: str | None = None
+
+
+class Retries(Protocol):
+    """Asks for failed pictures again, in a process of its own and one at a time."""
+
+    @property
+    def last(self) -> Retry | None:
+        """The one that runs, or else the last that ran since this was opened."""
+        ...
+
+    def start(self) -> Retry:
+        """Begin. Raises AlreadyRunning."""
+        ...
 
 
 class Shop(Protocol):
@@ -41,11 +77,27 @@ class Shop(Protocol):
         ...
 
     def fetcher(self) -> Fetcher:
-        """A fetcher for pictures that strangers name, never from inside the network; the caller closes it."""
+        """A fetcher for photos that strangers name, never from inside the network; the caller closes it."""
         ...
 
     def status(self, most_problems: int) -> dict[str, Any]:
         """Where rows ended, the batches, the index, as `vetrina status --json`. Raises StoreError."""
+        ...
+
+    def coverage(self) -> CoverageReader:
+        """Where rows ended, as it is now. Raises StoreError, ModelError."""
+        ...
+
+    def verdicts(self, batch: Batch) -> list[Verdict]:
+        """What is judged of a worked batch from what was kept of it. Raises StoreError."""
+        ...
+
+    def retries(self, ended: Callable[[], None]) -> AbstractContextManager[Retries]:
+        """What asks for failed pictures again, for the time of a block: a retry that runs at its end is ended.
+
+        Args:
+            ended: is called after each, in a thread of its own.
+        """
         ...
 
     def roll_back(self, to: str | None) -> dict[str, Any]:
@@ -62,13 +114,15 @@ class Options:
         prefix: the path that a proxy serves this under, such as /vetrina; empty: the root.
         dagster_url: where Dagster's UI is, for links; empty: no links.
         most_upload_bytes: the largest photo.
+        patience: how slowly a photo may come.
         most_waiting: requests that may wait for their turn; more are told to come back later.
         refresh_seconds: how often the store is asked whether there is something new.
     """
 
-    token: str = ""
+    token: str = field(default="", repr=False)
     prefix: str = ""
     dagster_url: str = ""
     most_upload_bytes: int = 20 << 20
+    patience: Patience = PATIENCE
     most_waiting: int = 64
     refresh_seconds: float = 5.0

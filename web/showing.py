@@ -11,11 +11,27 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vetrina.errors import NotFound, VetrinaError
+from vetrina.errors import VetrinaError
 from vetrina.search.window import ShopWindow
+from web.caching import BoundedCache
 from web.goods import Goods
+from web.problems import NothingToShow
 
 _log = logging.getLogger(__name__)
+_MOST_ANSWERS = 16 << 20  # bytes
+_ENTRY = 400  # bytes that an answer takes besides its data
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it is sent, and its ETag."""
+
+    data: bytes
+    tag: str
+
+
+def _answers() -> BoundedCache[Answer]:
+    return BoundedCache(_MOST_ANSWERS, lambda answer: len(answer.data) + _ENTRY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +39,13 @@ class Showing:
     """One state of the shop.
 
     Attributes:
+        answers: those that were made of it, by what was asked.
         since: when it came to be shown, in seconds since 1970.
     """
 
     window: ShopWindow
     goods: Goods
+    answers: BoundedCache[Answer] = field(default_factory=_answers, compare=False)
     since: float = field(default_factory=time.time)
 
 
@@ -40,15 +58,18 @@ class Showcase:
 
     Attributes:
         problem: why the last look failed; None when it did not. What was shown before is shown on.
+        looked_at: when a look last succeeded, in seconds since 1970; 0 before that.
     """
 
     def __init__(self, open_window: Callable[[], ShopWindow], every: float) -> None:
         self._open = open_window
         self._every = every
         self._now: Showing | None = None
+        self._looking = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="showcase", daemon=True)
         self.problem: str | None = None
+        self.looked_at = 0.0
 
     def __enter__(self) -> Showcase:
         self.look()
@@ -61,20 +82,23 @@ class Showcase:
 
     @property
     def now(self) -> Showing:
-        """What is shown. Raises NotFound while there is nothing to show, saying why."""
+        """What is shown. Raises NothingToShow, saying why."""
         if self._now is None:
-            raise NotFound(self.problem or "There is nothing to show yet")
+            raise NothingToShow(self.problem or "The shop is being opened")
         return self._now
 
     def look(self) -> None:
         """Show what is newest; it is opened and made ready before it takes the place of the old."""
+        with self._looking:  # who looks late must not show what is older
+            self._look()
+
+    def _look(self) -> None:
         try:
-            if self._now is not None and not self._now.window.outdated():
-                self.problem = None
-                return
-            window = self._open()
-            self._now = Showing(window, Goods(window))
+            if self._now is None or self._now.window.outdated():
+                window = self._open()
+                self._now = Showing(window, Goods(window))
             self.problem = None
+            self.looked_at = time.time()
         except VetrinaError as error:
             if self.problem != str(error):
                 _log.warning("%s", error)

@@ -13,6 +13,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def busy() -> Problem:
+    """The answer to one request too many."""
+    return Problem(503, "busy", "Too many requests wait", "Try again in a second", headers={"Retry-After": "1"})
+
+
 class Turns:
     """Runs functions in a few threads; a context manager.
 
@@ -35,7 +40,7 @@ class Turns:
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The function's result. Raises Problem (503) when too many wait, and what the function raises."""
         if self._taken >= self._most:
-            raise Problem(503, "busy", "Too many requests wait", "Try again in a second", headers={"Retry-After": "1"})
+            raise busy()
         self._taken += 1
         try:
             future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))

@@ -221,14 +221,8 @@ def verify(store: Store, published: Published) -> Manifest:
     Raises:
         IndexDamaged: something is missing or altered.
     """
-    manifest = read_manifest(store, published)
+    manifest = verify_sizes(store, published)
     base = version_folder(published.version)
-    sizes = {info.path: info.bytes for info in store.walk(base)}
-    for name, check in manifest.files.items():
-        size = sizes.get(f"{base}/{name}")
-        if size != check.bytes:
-            found = "is missing" if size is None else f"has {size} bytes where {check.bytes} were published"
-            raise IndexDamaged(f"The file {base}/{name} {found}")
     key = (store.identity, published.version, published.manifest_sha256)
     with _verified_lock:
         known = key in _verified
@@ -237,6 +231,22 @@ def verify(store: Store, published: Published) -> Manifest:
             _verified_file(store, f"{base}/{name}", check)
         with _verified_lock:
             _verified.add(key)
+    return manifest
+
+
+def verify_sizes(store: Store, published: Published) -> Manifest:
+    """Check that a version's manifest is what was published, and that its files are there in their sizes.
+
+    Reads no file but the manifest, so it may be asked of many versions. Raises IndexDamaged.
+    """
+    manifest = read_manifest(store, published)
+    base = version_folder(published.version)
+    sizes = {info.path: info.bytes for info in store.walk(base)}
+    for name, check in manifest.files.items():
+        size = sizes.get(f"{base}/{name}")
+        if size != check.bytes:
+            found = "is missing" if size is None else f"has {size} bytes where {check.bytes} were published"
+            raise IndexDamaged(f"The file {base}/{name} {found}")
     return manifest
 
 

@@ -74,13 +74,20 @@ def earlier_figures(store: Store, batch: Batch, embeddings: str) -> list[BatchFi
     found: list[BatchFigures] = []
     earlier = [other for other in list_batches(store) if other.sequence < batch.sequence]
     for other in reversed(earlier[-_LOOKED_AT:]):
-        try:
-            found.append(BatchFigures(**store.read_json(_path(other, embeddings))))
-        except (FileNotFoundError, TypeError, StoreError):
-            continue  # not measured, or cut short by a power failure: one figure less
+        figures = kept_figures(store, other, embeddings)
+        if figures is not None:
+            found.append(figures)
         if len(found) == _BASELINE:
             break
     return found
+
+
+def kept_figures(store: Store, batch: Batch, embeddings: str) -> BatchFigures | None:
+    """What `measure_batch` found; None where it was not measured, or what was kept was cut by a power failure."""
+    try:
+        return BatchFigures(**store.read_json(_path(batch, embeddings)))
+    except (FileNotFoundError, TypeError, StoreError):
+        return None
 
 
 def judge_class_mix(figures: BatchFigures, earlier: Sequence[BatchFigures], most: float) -> Verdict:

@@ -48,6 +48,11 @@ def name_of(attributes: Mapping[str, str]) -> str | None:
     return next((found[key] for key in _NAMES if key in found), None) or None
 
 
+def is_name(attribute: str) -> bool:
+    """Whether an attribute is one that names products."""
+    return attribute.lower() in _NAMES
+
+
 def _newest_first(store: Store) -> Iterator[tuple[str, str]]:
     for batch in reversed(list_batches(store)):
         for row in changes(store, batch):

@@ -38,8 +38,11 @@ def answer_as_json(
 
 
 def detections_as_json(photo: PhotoQuery) -> list[dict[str, Any]]:
-    """What was detected on a photo, best first."""
-    return [{"class": crop.label, "score": round(crop.score, 3), "box": list(crop.box)} for crop in photo.detected]
+    """What was detected on a photo, best first, with the numbers by which a search chooses one."""
+    return [
+        {"object": number, "class": crop.label, "score": round(crop.score, 3), "box": list(crop.box)}
+        for number, crop in enumerate(photo.detected)
+    ]
 
 
 def explanation_as_json(

@@ -90,6 +90,11 @@ class SearchEngine:
         return sum(segment.count for segment in self._segments)
 
     @property
+    def newer(self) -> int:
+        """How many of these are newer than the index: they are searched beside it, one by one."""
+        return self._tail.count
+
+    @property
     def items(self) -> int:
         """How many pictures and crops an exact search without filters reads."""
         return sum(len(segment.rows) for segment in self._segments)

@@ -7,9 +7,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from vetrina.detection.crops import Box
 from vetrina.errors import NotFound
+from web.api.document import problems
 from web.house import TheHouse
+from web.parts import parse_box
 from web.problems import Problem
 from web.thumbnails import SIDES
 
@@ -18,7 +19,14 @@ router = APIRouter(tags=["pictures"])
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@router.get("/pictures/{sha256}", response_class=Response)
+@router.get(
+    "/pictures/{sha256}",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        **problems(400, 404, 422, 503),
+    },
+)
 async def picture(
     request: Request,
     house: TheHouse,
@@ -38,20 +46,3 @@ async def picture(
         return Response(status_code=304, headers=headers)
     data = await house.looking.run(house.thumbnails.jpeg, sha256, side, part)
     return Response(data, media_type="image/jpeg", headers=headers)
-
-
-def parse_box(text: str) -> Box:
-    """A box as a request writes it. Raises Problem."""
-    box: Box | None
-    try:
-        box = Box(*(float(side) for side in text.split(",")))
-    except (ValueError, TypeError):
-        box = None
-    if box is None or not (0 <= box.ymin < box.ymax <= 1 and 0 <= box.xmin < box.xmax <= 1):
-        raise Problem(
-            400,
-            "bad-request",
-            "The request cannot be understood",
-            "box must be ymin,xmin,ymax,xmax: four shares of the picture from 0 to 1, such as 0.1,0.2,0.8,0.9",
-        )
-    return box

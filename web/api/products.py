@@ -1,43 +1,43 @@
 """The products of the shop."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 
 from vetrina.search.filters import parse_filter
 from web import asking
-from web.house import ProductId, TheHouse
+from web.api import models
+from web.api.document import answering
+from web.house import ClassName, ProductId, TheHouse, Where
+from web.sending import send
+from web.showing import Showing
 
 router = APIRouter(tags=["products"])
 
 
-@router.get("/products")
+@router.get("/products", responses=answering(models.ProductList))
 async def products(
+    request: Request,
     house: TheHouse,
     text: Annotated[str, Query(alias="q", max_length=500, description="Words of the name, or of the id.")] = "",
-    class_name: Annotated[str | None, Query(alias="class", max_length=200)] = None,
-    where: Annotated[str | None, Query(max_length=10_000)] = None,
-    start: Annotated[int, Query(ge=0)] = 0,
-    count: Annotated[int, Query(ge=1, le=1000)] = 60,
-) -> dict[str, Any]:
+    class_name: ClassName = None,
+    where: Where = None,
+    start: Annotated[int, Query(ge=0, description="How many to pass over.")] = 0,
+    count: Annotated[int, Query(ge=1, le=1000, description="How many to list.")] = 60,
+) -> Response:
     """Products by name, with how many there are of each class."""
-    showing = house.showcase.now
-    found = await house.asking.run(
-        showing.goods.listing,
-        text,
-        class_name or None,
-        parse_filter(where) if where else None,
-        start=start,
-        count=count,
-    )
-    return {
-        "products": [asking.listed_as_json(product) for product in found.products],
-        "total": found.total,
-        "classes": [{"class": name, "products": count} for name, count in found.classes],
-    }
+
+    def listed(showing: Showing) -> dict[str, Any]:
+        condition = parse_filter(where) if where else None
+        found = showing.goods.listing(text, class_name or None, condition, start=start, count=count)
+        return asking.listing_as_json(found)
+
+    return await send(request, house, listed)
 
 
-@router.get("/product")
-async def product(house: TheHouse, product_id: ProductId) -> dict[str, Any]:
+@router.get("/product", responses=answering(models.Product))
+async def product(request: Request, house: TheHouse, product_id: ProductId) -> Response:
     """One product with its attributes, picture and crops."""
-    return await house.asking.run(asking.product_as_json, house.showcase.now, product_id)
+    return await send(request, house, lambda showing: asking.product_as_json(showing, product_id))

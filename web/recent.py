@@ -1,0 +1,57 @@
+"""What was worked out a moment ago, so that however many ask, a costly answer is worked out seldom and once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Answer:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    until: float = 0.0
+    value: Any = None
+
+
+class Recent:
+    """Answers by key; may be used from several threads.
+
+    Args:
+        seconds: how long an answer is good for, at least.
+        share: of the time at most so much goes into working one answer out: a costly one is good for longer.
+        most: answers that are kept; the one that was begun first goes.
+    """
+
+    def __init__(self, seconds: float, share: float = 0.1, most: int = 128) -> None:
+        self._seconds = seconds
+        self._share = share
+        self._most = most
+        self._guard = threading.Lock()
+        self._answers: dict[Hashable, _Answer] = {}
+
+    def get(self, key: Hashable, work: Callable[[], T]) -> T:
+        """The answer, worked out where it is not known or no longer good. Raises what `work` raises, remembers none."""
+        with self._guard:
+            answer = self._answers.get(key)
+            if answer is None:
+                answer = self._answers[key] = _Answer()
+                if len(self._answers) > self._most:
+                    del self._answers[next(iter(self._answers))]
+        with answer.lock:
+            began = time.monotonic()
+            if began >= answer.until:
+                answer.value = work()
+                ended = time.monotonic()
+                answer.until = ended + max(self._seconds, (ended - began) / self._share)
+            value: T = answer.value
+            return value
+
+    def forget(self) -> None:
+        """Work everything out anew, also what is being worked out now."""
+        with self._guard:
+            self._answers.clear()

@@ -1,0 +1,83 @@
+// On every page: filters folded on a narrow screen, pictures that cannot be had, photos dropped or pasted anywhere.
+
+import { keep, photoIn } from "./photos.js";
+
+for (const fold of document.querySelectorAll("details[data-open-when-wide]")) {
+  const wide = matchMedia("(min-width: 56.01rem)");
+  const follow = () => { fold.open = wide.matches; };
+  wide.addEventListener("change", follow);
+  follow();
+}
+
+const broken = (image) => image.closest(".tile")?.classList.add("broken");
+document.addEventListener("error", ({ target }) => target instanceof HTMLImageElement && broken(target), true);
+for (const image of document.images) if (image.complete && !image.naturalWidth && image.loading !== "lazy") broken(image);
+
+// What is one thing in two places, an outline on the picture and a chip beside it, lights up in both.
+for (const [on, off] of [["pointerover", "pointerout"], ["focusin", "focusout"]]) {
+  for (const [kind, lit] of [[on, true], [off, false]]) {
+    document.addEventListener(kind, ({ target }) => {
+      const part = target.closest?.("[data-part]");
+      if (!part) return;
+      const all = part.closest("[data-parts]").querySelectorAll("[data-part]");
+      for (const same of all) if (same.dataset.part === part.dataset.part) same.classList.toggle("lit", lit);
+    });
+  }
+}
+
+// A link to a panel opens it over the page; with the usual keys for a new tab it stays a link.
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest?.("a[data-dialog]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  const answer = await fetch(link.href, { headers: { Accept: "text/html" } }).catch(() => null);
+  const page = answer?.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
+  const panel = page && page.querySelector("[data-panel]");
+  if (!panel) { location.assign(link.href); return; }
+  const heading = panel.querySelector("h1");
+  heading.id = "panel-title";
+  const dialog = document.createElement("dialog");
+  dialog.className = "panel-dialog";
+  dialog.setAttribute("aria-labelledby", heading.id);
+  const close = document.createElement("button");
+  close.className = "bare close";
+  close.setAttribute("aria-label", "Close");
+  close.innerHTML = '<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="m6 6 12 12M18 6 6 18"/></svg>';
+  close.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
+  dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+  dialog.append(close, document.adoptNode(panel));
+  document.body.append(dialog);
+  dialog.showModal();
+});
+
+// A photo dropped or pasted anywhere is searched with: by this page if it can, by the photo page otherwise.
+const search = async (photo) => {
+  const offer = new CustomEvent("photo", { detail: photo, cancelable: true });
+  if (!document.dispatchEvent(offer)) return;
+  const name = await keep(photo).catch(() => "");
+  location.assign(`${document.body.dataset.photoPage}${name && `?photo=${name}`}`);
+};
+
+document.addEventListener("paste", ({ clipboardData }) => {
+  const photo = photoIn(clipboardData);
+  if (photo) search(photo);
+});
+
+const veil = document.createElement("div");
+veil.className = "over-all";
+veil.append(Object.assign(document.createElement("p"), { textContent: "Drop it to search with it" }));
+const carries = (event) => event.dataTransfer?.types.includes("Files");
+document.addEventListener("dragover", (event) => {
+  if (!carries(event)) return;
+  event.preventDefault();
+  document.body.append(veil);
+});
+document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) veil.remove(); });
+document.addEventListener("drop", (event) => {
+  if (!carries(event)) return;
+  event.preventDefault();
+  veil.remove();
+  const photo = photoIn(event.dataTransfer);
+  if (photo) search(photo);
+});

@@ -1,0 +1,269 @@
+// The photo page: the photo is shown at once, sent for every question, and never leaves the browser otherwise. The server
+// draws the answers; this puts them in place of the old ones and keeps the address in step.
+
+import { Drawing, boxOf, textOf } from "./frame.js";
+import { keep, kept } from "./photos.js";
+
+const desk = document.querySelector("[data-desk]");
+const live = document.querySelector("[data-live]");
+const here = location.pathname;
+const template = (name) => document.querySelector(`template[${name}]`).content.cloneNode(true);
+const say = (text) => { live.textContent = text; };
+
+let held = null; // the photo on the desk: { name, photo, address, things }
+let asking = null; // what is being asked; an AbortController
+
+/** Shows what an address asks for, and makes it the page's address. */
+const go = (asked, { replace = false } = {}) => {
+  history[replace ? "replaceState" : "pushState"](null, "", `${here}${asked.size ? `?${asked}` : ""}`);
+  return show(asked);
+};
+
+/** Searches with a new photo. */
+const use = async (photo) => {
+  // Where a browser keeps nothing, the photo is here until the page is left.
+  const name = await keep(photo).catch(() => `${Date.now()}`);
+  hold(name, photo);
+  await go(new URLSearchParams({ photo: name }));
+};
+
+const hold = (name, photo) => {
+  if (held) URL.revokeObjectURL(held.address);
+  held = { name, photo, address: URL.createObjectURL(photo), things: null };
+  desk.replaceChildren(template("data-waiting"));
+  fillIn();
+};
+
+const show = async (asked) => {
+  asking?.abort();
+  const name = asked.get("photo");
+  if (!name && !asked.get("product")) return begin();
+  if (name && held?.name !== name) {
+    const photo = await kept(name).catch(() => undefined);
+    if (!photo) return begin("That photo is not in this browser any more", "Show it again to search with it.");
+    hold(name, photo);
+  }
+  await ask(asked);
+};
+
+/** The page as it is before there is a photo. */
+const begin = (title, detail) => {
+  desk.replaceChildren(template("data-intake-page"));
+  if (title) {
+    desk.querySelector(".lead").after(notice(title, detail));
+    say(`${title}. ${detail}`);
+  }
+  document.title = "Search by photo – Vetrina";
+};
+
+const ask = async (asked, tries = 3) => {
+  asking = new AbortController();
+  const { signal } = asking;
+  const own = asked.has("photo");
+  if (own && held.photo.size > Number(desk.dataset.most)) {
+    return fail("The photo is too large", `At most ${Math.floor(desk.dataset.most / 2 ** 20)} MB can be looked at. Send a smaller copy of it.`);
+  }
+  desk.setAttribute("aria-busy", "true");
+  desk.querySelector("[data-answer]")?.classList.add("busy");
+  say("Looking…");
+  const sent = new URLSearchParams(asked);
+  sent.delete("photo");
+  const headers = { Accept: "text/html, application/problem+json" };
+  if (own) headers["Content-Type"] = held.photo.type.startsWith("image/") ? held.photo.type : "application/octet-stream";
+  try {
+    const answer = await fetch(`${here}?${sent}`, own ? { method: "POST", body: held.photo, headers, signal } : { headers, signal });
+    const text = await answer.text();
+    if (answer.ok) return place(new DOMParser().parseFromString(text, "text/html"), asked);
+    const again = Number(answer.headers.get("Retry-After"));
+    if (answer.status === 503 && again && again <= 5 && tries > 1) {
+      say("Many are searching. Trying again…");
+      setTimeout(() => { if (!signal.aborted) ask(asked, tries - 1); }, again * 1000);
+      return;
+    }
+    const problem = JSON.parse(text);
+    fail(problem.title, problem.detail, asked);
+  } catch (error) {
+    if (signal.aborted) return;
+    fail("The shop cannot be reached", "Is this device online? The photo is still here: try again.", asked);
+  }
+};
+
+/** Puts an answer in place of what is shown. */
+const place = (page, asked) => {
+  const focus = whereFocusIs();
+  desk.removeAttribute("aria-busy");
+  desk.replaceChildren(...page.querySelector("[data-desk]").childNodes);
+  document.title = page.title;
+  enhance(asked);
+  focusOn(focus);
+  const found = desk.querySelectorAll(".results > li").length;
+  say(`${desk.querySelector("#alike").textContent}: ${found} ${found === 1 ? "product" : "products"}`);
+};
+
+const fail = (title, detail, asked) => {
+  desk.removeAttribute("aria-busy");
+  const box = notice(title, detail);
+  const ways = document.createElement("p");
+  ways.className = "row";
+  if (asked) ways.append(way("Try again", () => show(asked)));
+  ways.append(way("Another photo", () => go(new URLSearchParams())));
+  box.append(ways);
+  const answer = desk.querySelector(".alike");
+  desk.querySelector("[data-said]")?.remove();
+  answer.removeAttribute("aria-hidden");
+  answer.classList.remove("busy");
+  answer.replaceChildren(box);
+  say(`${title}. ${detail}`);
+};
+
+const notice = (title, detail) => {
+  const box = document.createElement("div");
+  box.className = "notice stack";
+  const heading = document.createElement("h2");
+  heading.textContent = title;
+  const text = document.createElement("p");
+  text.textContent = detail;
+  box.append(heading, text);
+  return box;
+};
+
+const way = (text, follow) => {
+  const button = document.createElement("button");
+  button.className = "button second";
+  button.textContent = text;
+  button.addEventListener("click", follow);
+  return button;
+};
+
+/** The photo itself, and its name in every address, which the server knows nothing of. */
+const fillIn = () => {
+  for (const image of desk.querySelectorAll("img[data-own]")) {
+    image.srcset = `${held.address} 0.1x`;
+  }
+};
+
+const nameIn = (asked) => {
+  const name = asked.get("photo");
+  if (!name) return;
+  for (const link of desk.querySelectorAll("a[href]:not([data-fresh])")) {
+    const url = new URL(link.getAttribute("href"), location.href);
+    if (url.pathname !== here || url.searchParams.has("product")) continue;
+    url.searchParams.set("photo", name);
+    link.setAttribute("href", `${here}?${url.searchParams}`);
+  }
+  for (const form of desk.querySelectorAll("form#narrow")) {
+    const field = Object.assign(document.createElement("input"), { type: "hidden", name: "photo", value: name });
+    form.append(field);
+  }
+};
+
+/** Where a box is drawn nothing is detected: what was before on this photo is offered again. */
+const rememberThings = (asked) => {
+  if (!asked.has("photo")) return;
+  const chips = [...desk.querySelectorAll("a.chip[data-part]")];
+  if (chips.length) {
+    held.things = { chips, marks: desk.querySelector(".marks") };
+  } else if (asked.has("box") && held.things) {
+    desk.querySelector("[data-whole]").parentElement.after(...held.things.chips.map((chip) => {
+      const copy = chip.cloneNode(true);
+      copy.removeAttribute("aria-current");
+      const item = document.createElement("li");
+      item.append(copy);
+      return item;
+    }));
+    const marks = held.things.marks.cloneNode(true);
+    for (const mark of marks.querySelectorAll(".chosen")) mark.classList.remove("chosen");
+    desk.querySelector(".shot .marks")?.remove();
+    desk.querySelector(".shot").append(marks);
+    const rest = new URLSearchParams(asked);
+    rest.delete("box");
+    for (const link of desk.querySelectorAll("a[data-part]")) {
+      rest.set("object", link.dataset.part);
+      link.setAttribute("href", `${here}?${rest}`);
+    }
+  }
+};
+
+const enhance = (asked) => {
+  fillIn();
+  rememberThings(asked);
+  nameIn(asked);
+  const shot = desk.querySelector(".subject .shot");
+  const draw = desk.querySelector("[data-draw]");
+  const part = (name, value) => {
+    const next = new URLSearchParams(location.search);
+    next.delete("box");
+    next.delete("object");
+    if (name) next.set(name, value);
+    return next;
+  };
+  const drawing = new Drawing(shot, {
+    chosen: (box) => go(part("box", textOf(box))),
+    left: () => go(part()),
+    say,
+  });
+  const pressed = (on) => {
+    draw.setAttribute("aria-pressed", `${on}`);
+    shot.closest(".subject").classList.toggle("drawing", on);
+  };
+  if (desk.querySelector(".drawn") || asked.has("box")) {
+    desk.querySelector(".drawn")?.remove();
+    if (!desk.querySelector(".marks .chosen")) drawing.show(boxOf(asked.get("box")));
+  }
+  draw.addEventListener("click", () => {
+    if (drawing.frame) {
+      if (new URLSearchParams(location.search).has("box")) return void go(part());
+      drawing.hide();
+      return pressed(false);
+    }
+    pressed(true);
+    drawing.show({ top: 0.25, left: 0.25, bottom: 0.75, right: 0.75 });
+    drawing.frame.focus();
+    say("A box is on the middle of the picture");
+  });
+  pressed(Boolean(drawing.frame));
+};
+
+// What had the focus has it again, although it was drawn anew.
+const whereFocusIs = () => {
+  const at = document.activeElement;
+  if (!desk.contains(at)) return null;
+  if (at.matches(".frame, [data-draw]")) return ".frame";
+  if (at.matches("[data-whole]")) return "[data-whole]";
+  if (at.matches("[data-part]")) return `a.chip[data-part="${at.dataset.part}"]`;
+  return "#alike";
+};
+const focusOn = (selector) => {
+  const at = selector && (desk.querySelector(selector) ?? desk.querySelector("[data-whole]"));
+  if (!at) return;
+  if (at.matches("h2")) at.tabIndex = -1;
+  at.focus({ preventScroll: true });
+};
+
+document.addEventListener("photo", (event) => {
+  event.preventDefault();
+  use(event.detail);
+});
+desk.addEventListener("change", ({ target }) => {
+  if (target.type === "file" && target.files.length) use(target.files[0]);
+});
+desk.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  const url = new URL(link.getAttribute("href"), location.href);
+  if (url.pathname !== here) return;
+  event.preventDefault();
+  go(url.searchParams);
+});
+desk.addEventListener("submit", (event) => {
+  if (event.target.id !== "narrow") return;
+  event.preventDefault();
+  const asked = new URLSearchParams();
+  for (const [name, value] of new FormData(event.target)) if (value) asked.append(name, value);
+  go(asked);
+});
+addEventListener("popstate", () => show(new URLSearchParams(location.search)));
+
+const asked = new URLSearchParams(location.search);
+if (desk.dataset.product) enhance(asked);
+else if (asked.get("photo")) show(asked);
