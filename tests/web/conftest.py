@@ -1,9 +1,11 @@
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 from support.fault_server import FaultServer
 from support.operated_shop import Operated, operated_shop
 from support.shops import Shop, opened_shop
+from support.web_browser import launched
 from support.web_goods import GOODS, IDS
 from support.web_server import running
 
@@ -41,3 +43,10 @@ def operated(
     """A shop with a past; what is current of it is not to be changed."""
     with operated_shop(tmp_path_factory.mktemp("operated") / "shop", product_pictures) as operated:
         yield operated
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for the tests of a file; not longer, for no other event loop can run in this thread beside it."""
+    with launched() as browser:
+        yield browser

@@ -30,7 +30,9 @@ templates = Jinja2Templates(Path(__file__).parent.parent / "templates")
 def page(
     request: Request, template: str, *, status: int = 200, headers: dict[str, str] | None = None, **values: Any
 ) -> HTMLResponse:
-    """A page drawn from a template, such as `shop.html`."""
+    """A page drawn from a template, such as `shop.html`. A browser keeps it for going back, and asks anew otherwise."""
+    kept = "no-cache" if request.method in ("GET", "HEAD") else "no-store"
+    headers = {"Cache-Control": kept, **(headers or {})}
     return templates.TemplateResponse(request, template, values, status_code=status, headers=headers)
 
 

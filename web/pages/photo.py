@@ -55,7 +55,7 @@ async def photo(
         "sha256": described["sha256"],
         "things": parts_of_product(product, described["items"], chosen),
     }
-    return await _answer(request, house, showing, seen, part, picked, terms, shown)
+    return await house.asking.run(_drawn, request, house, showing, seen, part, picked, terms, shown)
 
 
 @router.post("/photo", response_class=HTMLResponse)
@@ -71,10 +71,10 @@ async def uploaded(
         "source": await house.looking.run(_as_address, seen.pixels) if form else "",
         "things": parts_of_photo(seen.detected, part),
     }
-    return await _answer(request, house, showing, seen, part, picked, terms, shown)
+    return await house.asking.run(_drawn, request, house, showing, seen, part, picked, terms, shown)
 
 
-async def _answer(
+def _drawn(
     request: Request,
     house: House,
     showing: Showing,
@@ -87,9 +87,7 @@ async def _answer(
     picked = replace(picked, text="")
     product = shown.get("product")
     # A product is most like itself, which nobody asks.
-    answer = await house.asking.run(
-        asking.search, showing, seen, terms.k + bool(product), terms.conditions(house.shop, picked)
-    )
+    answer = asking.search(showing, seen, terms.k + bool(product), terms.conditions(house.shop, picked))
     answer["similar"] = [other for other in answer["similar"] if other["product_id"] != product][: terms.k]
     origin = [("product", product)] if product else []
     chosen = [("box", box_text(part))] if isinstance(part, Box) else [("object", str(part))] if part is not None else []

@@ -18,27 +18,30 @@ from web.pages.wording import Wording
 router = APIRouter()
 
 
-@router.get("/product", name="product", response_class=HTMLResponse)
+@router.get("/product", name="product_page", response_class=HTMLResponse)
 async def product(
     request: Request, house: TheHouse, product_id: ProductId, picked: ThePicked, terms: TheTerms
 ) -> HTMLResponse:
     """A product, with the products that look like it."""
     showing = house.showcase.now
-    picked = replace(picked, text="")
-    conditions = terms.conditions(house.shop, picked)
-    answer = await house.asking.run(asking.similar, showing, product_id, terms.k, conditions)
-    wording = Wording(showing)
-    return page(
-        request,
-        "product.html",
-        product=answer["query"],
-        name=wording.name(product_id),
-        things=parts_of_product(product_id, answer["query"]["items"]),
-        results=Results(answer),
-        goods=showing.goods,
-        picked=picked,
-        terms=terms,
-        wording=wording,
-        route="product",
-        subject=[("id", product_id)],
-    )
+    shown = replace(picked, text="")
+
+    def drawn() -> HTMLResponse:
+        answer = asking.similar(showing, product_id, terms.k, terms.conditions(house.shop, shown))
+        wording = Wording(showing)
+        return page(
+            request,
+            "product.html",
+            product=answer["query"],
+            name=wording.name(product_id),
+            things=parts_of_product(product_id, answer["query"]["items"]),
+            results=Results(answer),
+            goods=showing.goods,
+            picked=shown,
+            terms=terms,
+            wording=wording,
+            route="product_page",
+            subject=[("id", product_id)],
+        )
+
+    return await house.asking.run(drawn)

@@ -24,25 +24,28 @@ async def shop(
 ) -> HTMLResponse:
     """All products, or those that were asked for."""
     showing = house.showcase.now
-    found = await house.asking.run(
-        showing.goods.listing,
-        picked.text,
-        picked.class_name or None,
-        parse_filter(picked.where) if picked.where else None,
-        narrowed=picked.narrowed,
-        start=start,
-        count=_COUNT,
-    )
-    return page(
-        request,
-        "shop.html",
-        here="shop",
-        q=picked.text,
-        picked=picked,
-        found=found,
-        goods=showing.goods,
-        wording=Wording(showing),
-        start=start,
-        end=start + len(found.products),
-        count=_COUNT,
-    )
+
+    def drawn() -> HTMLResponse:
+        found = showing.goods.listing(
+            picked.text,
+            picked.class_name or None,
+            parse_filter(picked.where) if picked.where else None,
+            narrowed=picked.narrowed,
+            start=start,
+            count=_COUNT,
+        )
+        return page(
+            request,
+            "shop.html",
+            here="shop",
+            q=picked.text,
+            picked=picked,
+            found=found,
+            goods=showing.goods,
+            wording=Wording(showing),
+            start=start,
+            end=start + len(found.products),
+            count=_COUNT,
+        )
+
+    return await house.asking.run(drawn)

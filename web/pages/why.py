@@ -24,5 +24,9 @@ async def why(
 ) -> HTMLResponse:
     """Why a product is a result of another."""
     showing = house.showcase.now
-    found = await house.asking.run(asking.explained, showing, product_id, result)
-    return page(request, "why.html", found=found, best=found["pairs"][0], wording=Wording(showing))
+
+    def drawn() -> HTMLResponse:
+        found = asking.explained(showing, product_id, result)
+        return page(request, "why.html", found=found, best=found["pairs"][0], wording=Wording(showing))
+
+    return await house.asking.run(drawn)

@@ -49,7 +49,10 @@ const show = async (asked) => {
 /** The page as it is before there is a photo. */
 const begin = (title, detail) => {
   desk.replaceChildren(template("data-intake-page"));
-  if (title) desk.querySelector("form").prepend(notice(title, detail));
+  if (title) {
+    desk.querySelector(".lead").after(notice(title, detail));
+    say(`${title}. ${detail}`);
+  }
   document.title = "Search by photo – Vetrina";
 };
 
@@ -67,22 +70,23 @@ const ask = async (asked, tries = 3) => {
   sent.delete("photo");
   const headers = { Accept: "text/html, application/problem+json" };
   if (own) headers["Content-Type"] = held.photo.type.startsWith("image/") ? held.photo.type : "application/octet-stream";
+  let answer, text;
   try {
-    const answer = await fetch(`${here}?${sent}`, own ? { method: "POST", body: held.photo, headers, signal } : { headers, signal });
-    const text = await answer.text();
-    if (answer.ok) return place(new DOMParser().parseFromString(text, "text/html"), asked);
-    const again = Number(answer.headers.get("Retry-After"));
-    if (answer.status === 503 && again && again <= 5 && tries > 1) {
-      say("Many are searching. Trying again…");
-      setTimeout(() => { if (!signal.aborted) ask(asked, tries - 1); }, again * 1000);
-      return;
-    }
-    const problem = JSON.parse(text);
-    fail(problem.title, problem.detail, asked);
-  } catch (error) {
+    answer = await fetch(`${here}?${sent}`, own ? { method: "POST", body: held.photo, headers, signal } : { headers, signal });
+    text = await answer.text();
+  } catch {
     if (signal.aborted) return;
-    fail("The shop cannot be reached", "Is this device online? The photo is still here: try again.", asked);
+    return fail("The shop cannot be reached", "Is this device online? The photo is still here: try again.", asked);
   }
+  if (answer.ok) return place(new DOMParser().parseFromString(text, "text/html"), asked);
+  const again = Number(answer.headers.get("Retry-After"));
+  if (answer.status === 503 && again && again <= 5 && tries > 1) {
+    say("Many are searching. Trying again…");
+    setTimeout(() => { if (!signal.aborted) ask(asked, tries - 1); }, again * 1000);
+    return;
+  }
+  const told = answer.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : {};
+  fail(told.title ?? "The shop cannot answer now", told.detail ?? "Try again later.", asked);
 };
 
 /** Puts an answer in place of what is shown. */
@@ -203,9 +207,9 @@ const enhance = (asked) => {
     draw.setAttribute("aria-pressed", `${on}`);
     shot.closest(".subject").classList.toggle("drawing", on);
   };
-  if (desk.querySelector(".drawn") || asked.has("box")) {
-    desk.querySelector(".drawn")?.remove();
-    if (!desk.querySelector(".marks .chosen")) drawing.show(boxOf(asked.get("box")));
+  if (asked.has("box") && !shot.querySelector(".chosen")) {
+    shot.querySelector(".drawn")?.remove();
+    drawing.show(boxOf(asked.get("box")));
   }
   draw.addEventListener("click", () => {
     if (drawing.frame) {

@@ -1,0 +1,282 @@
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from support.web_browser import look, opened
+from support.web_goods import GOODS, IDS
+
+PICTURES = Path(__file__).parent.parent / "data" / "pictures"
+CHAIR, TABLE = PICTURES / "oak-chair.png", PICTURES / "technical-table.png"
+NAMED_BADLY = IDS["beer-glass"]
+
+
+def test_the_shop_is_found_through_by_name_class_and_attribute(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/")
+        expect(page.locator(".goods > li")).to_have_count(len(GOODS))
+        look(page, "shop")
+        page.get_by_role("searchbox").fill("chair")
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("2 products")
+        page.get_by_role("link", name="Kitchen 1").click()
+        expect(page.locator(".goods > li")).to_have_text(re.compile("White chair"))
+        assert page.url == f"{served}/?q=chair&is.category=Kitchen"
+        look(page, "shop-narrowed")
+        page.get_by_role("link", name="Remove Category: Kitchen").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("2 products")
+        page.get_by_role("link", name="Remove Search").click()
+        page.locator("[name='min.price']").fill("100")
+        page.get_by_role("button", name="Apply").click()
+        expect(page.locator(".goods > li")).to_have_count(2)
+        page.goto(f"{served}/?q=nothing+like+it")
+        look(page, "shop-nothing")
+
+
+def test_a_product_shows_what_looks_like_it_and_why(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/?q=drawing")
+        page.get_by_role("link", name="Drawing table").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Drawing table")
+        expect(page.locator(".results > li")).to_have_count(len(GOODS) - 1)
+        look(page, "product")
+        page.locator("a.chip[data-part='0']").hover()
+        expect(page.locator(".marks a[data-part='0']")).to_have_class("lit")
+        first = page.locator(".results .name").first.inner_text()
+        page.get_by_text("Why?").first.click()
+        dialog = page.get_by_role("dialog", name="Why it looks alike")
+        expect(dialog).to_contain_text("Nothing else in the shop looks more like it.")
+        expect(dialog.locator(".pair .name")).to_have_text(["Drawing table", first])
+        dialog.get_by_text("All figures").click()
+        look(page, "why-dialog")
+        page.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
+        expect(page.locator(".why").first).to_be_focused()
+        page.goto(served + (page.locator(".why").first.get_attribute("href") or ""))
+        look(page, "why")
+
+
+def test_results_are_narrowed_and_compared_with_everything(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/product?id=oak-chair")
+        page.get_by_text("Narrow down").click()
+        look(page, "product-narrowing")
+        page.get_by_label("Category").select_option("Kitchen")
+        page.locator("[name='max.price']").fill("10")
+        page.get_by_label("Compare with everything").check()
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator(".results > li")).to_have_count(3)
+        expect(page.get_by_text("The index misses none of these")).to_be_visible()
+        expect(page.get_by_role("link", name="Remove Price: up to 10")).to_be_visible()
+        look(page, "product-narrowed")
+
+
+def test_a_photo_is_seen_at_once_and_searched_with(browser: Browser, served: str) -> None:
+    with opened(browser, served, expected=("ERR_FAILED",)) as page:
+        page.goto(f"{served}/photo")
+        look(page, "photo-intake")
+        page.route("**/photo?*", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
+        page.get_by_label("Choose a photo").set_input_files(TABLE)
+        expect(page.locator("img[data-own]")).to_have_js_property("complete", True)
+        assert page.locator("img[data-own]").evaluate("at => at.naturalWidth") > 0
+        expect(page.get_by_role("heading", name="The shop cannot be reached")).to_be_visible()
+        look(page, "photo-offline")
+        page.unroute_all()
+        page.get_by_role("button", name="Try again").click()
+        expect(page.locator(".results .name").first).to_have_text("Drawing table")
+        expect(page.get_by_role("status")).to_contain_text("Looks like it: 11 products")
+        look(page, "photo-results")
+
+
+def test_what_is_on_a_photo_can_be_chosen_and_going_back_and_loading_anew_find_it_again(
+    browser: Browser, served: str
+) -> None:
+    with opened(browser, served) as page:
+        with_photo(page, served, TABLE)
+        page.locator(".marks a[data-part='0']").first.click(position={"x": 10, "y": 10}, force=True)
+        page.wait_for_url("**object=*")
+        chosen = page.locator("a.chip[aria-current]")
+        expect(chosen).not_to_have_text("Whole photo")
+        text = chosen.inner_text()
+        page.reload()
+        expect(page.locator("a.chip[aria-current]")).to_have_text(text)
+        look(page, "photo-object")
+        page.go_back()
+        expect(page.locator("a.chip[aria-current]")).to_have_text("Whole photo")
+        page.get_by_role("link", name="Another photo").click()
+        expect(page.get_by_role("heading", name="Search by photo")).to_be_visible()
+        page.go_back()
+        expect(page.locator(".results .name").first).to_have_text("Drawing table")
+
+
+def test_a_box_is_drawn_with_the_mouse(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        with_photo(page, served, CHAIR)
+        shot = page.locator(".subject .shot").bounding_box()
+        assert shot is not None
+        page.mouse.move(shot["x"] + shot["width"] * 0.25, shot["y"] + shot["height"] * 0.1)
+        page.mouse.down()
+        page.mouse.move(shot["x"] + shot["width"] * 0.5, shot["y"] + shot["height"] * 0.4, steps=3)
+        page.mouse.move(shot["x"] + shot["width"] * 0.75, shot["y"] + shot["height"] * 0.6, steps=3)
+        page.mouse.up()
+        page.wait_for_url("**box=*")
+        assert box_in(page) == pytest.approx([0.1, 0.25, 0.6, 0.75], abs=0.01)
+        expect(page.locator(".frame")).to_be_visible()
+        expect(page.get_by_role("status")).to_contain_text("products")
+        look(page, "photo-box")
+        page.reload()
+        expect(page.locator(".frame")).to_be_visible()
+        assert box_in(page) == pytest.approx([0.1, 0.25, 0.6, 0.75], abs=0.01)
+
+
+def test_a_box_is_drawn_with_the_keyboard_alone(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        with_photo(page, served, CHAIR)
+        page.get_by_role("button", name="Draw a box").focus()
+        page.keyboard.press("Enter")
+        frame = page.locator(".frame")
+        expect(frame).to_be_focused()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Shift+ArrowLeft")
+        expect(page.get_by_role("status")).to_have_text(
+            "Box 27 % from the left, 27 % from the top, 48 % wide, 50 % high"
+        )
+        page.keyboard.press("Enter")
+        page.wait_for_url("**box=*")
+        assert box_in(page) == pytest.approx([0.27, 0.27, 0.77, 0.75], abs=0.001)
+        expect(frame).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(page.locator("a.chip[aria-current]")).to_have_text("Whole photo")
+        assert "box=" not in page.url
+        expect(frame).to_have_count(0)
+
+
+def test_a_finger_moves_a_box_only_after_it_was_asked_for(browser: Browser, served: str) -> None:
+    with opened(browser, served, has_touch=True, viewport={"width": 360, "height": 760}) as page:
+        with_photo(page, served, CHAIR)
+        assert page.locator(".subject .shot").evaluate("at => getComputedStyle(at).touchAction") == "auto"
+        page.get_by_role("button", name="Draw a box").tap()
+        expect(page.locator(".frame")).to_be_visible()
+        assert page.locator(".frame").evaluate("at => getComputedStyle(at).touchAction") == "none"
+        page.get_by_role("button", name="Draw a box").tap()
+        expect(page.locator(".frame")).to_have_count(0)
+
+
+def test_a_photo_dropped_or_pasted_anywhere_is_searched_with(browser: Browser, served: str) -> None:
+    data = list(CHAIR.read_bytes())
+    send = """([kind, bytes]) => {
+      const carried = new DataTransfer();
+      carried.items.add(new File([new Uint8Array(bytes)], "../a.png", { type: "image/png" }));
+      const told = { bubbles: true, cancelable: true };
+      document.querySelector("main").dispatchEvent(kind === "paste"
+        ? new ClipboardEvent(kind, { ...told, clipboardData: carried })
+        : new DragEvent(kind, { ...told, dataTransfer: carried }));
+    }"""
+    with opened(browser, served) as page:
+        page.goto(f"{served}/product?id=slippers")
+        page.evaluate(send, ["dragover", data])
+        expect(page.get_by_text("Drop it to search with it")).to_be_visible()
+        page.evaluate(send, ["drop", data])
+        page.wait_for_url("**/photo?photo=*")
+        expect(page.locator(".results .name").first).to_have_text("Oak chair")
+        first = page.url
+        page.evaluate(send, ["paste", data])
+        page.wait_for_url(lambda url: url != first)
+        expect(page.locator(".results .name").first).to_have_text("Oak chair")
+
+
+def test_results_of_a_photo_are_narrowed_without_sending_the_person_away(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        with_photo(page, served, CHAIR)
+        page.get_by_text("Narrow down").click()
+        page.get_by_label("Category").select_option("Kitchen")
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator(".results > li")).to_have_count(4)
+        page.reload()
+        expect(page.locator(".results > li")).to_have_count(4)
+        page.get_by_role("link", name="Remove Category: Kitchen").click()
+        expect(page.locator(".results > li")).to_have_count(11)
+
+
+def test_what_is_no_picture_is_refused_kindly(browser: Browser, served: str) -> None:
+    with opened(browser, served, expected=("422",)) as page:
+        page.goto(f"{served}/photo")
+        text = {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": b"<script>alert(1)</script>"}
+        page.get_by_label("Choose a photo").set_input_files(text)
+        expect(page.get_by_role("heading", name="The picture cannot be used")).to_be_visible()
+        look(page, "photo-refused")
+        page.get_by_role("button", name="Another photo").click()
+        expect(page.get_by_label("Choose a photo")).to_be_visible()
+        page.goto(f"{served}/photo?photo=gone")
+        expect(page.get_by_role("heading", name="That photo is not in this browser any more")).to_be_visible()
+        look(page, "photo-gone")
+
+
+def test_a_part_of_a_products_picture_is_a_deep_link(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/photo?product=technical-table&box=0.1,0.1,0.6,0.9")
+        expect(page.locator(".frame")).to_be_visible()
+        expect(page.locator(".results .name").first).not_to_have_text("Drawing table")
+        look(page, "part-of-product")
+        page.get_by_role("link", name="Whole picture").click()
+        page.wait_for_url(f"{served}/photo?product=technical-table")
+        expect(page.locator(".frame")).to_have_count(0)
+
+
+def test_names_and_ids_that_are_markup_right_to_left_or_emoji_are_shown_as_they_are(
+    browser: Browser, served: str
+) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/")
+        page.get_by_role("link", name="Beer glass <script>").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(GOODS["beer-glass"][0])
+        expect(page.get_by_text(NAMED_BADLY, exact=True)).to_have_count(1)
+        page.get_by_role("link", name="قارورة").first.click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(GOODS["yogurt-bottle"][0])
+        look(page, "product-right-to-left")
+
+
+def test_a_picture_that_cannot_be_had_leaves_a_quiet_place(browser: Browser, served: str) -> None:
+    with opened(browser, served, expected=("ERR_FAILED",)) as page:
+        page.route("**/api/v1/pictures/**", lambda route: route.abort())
+        page.goto(f"{served}/?q=chair")
+        expect(page.locator(".tile.broken")).to_have_count(2)
+        look(page, "pictures-missing")
+
+
+def test_an_unknown_product_is_told_on_a_page(browser: Browser, served: str) -> None:
+    with opened(browser, served, expected=("404",)) as page:
+        page.goto(f"{served}/product?id=oak-chairs")
+        expect(page.get_by_text("did you mean 'oak-chair'")).to_be_visible()
+        look(page, "problem")
+
+
+def test_everything_can_be_reached_by_keyboard_with_visible_focus(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/product?id=oak-chair")
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
+        page.keyboard.press("Enter")
+        seen = []
+        for _ in range(14):
+            page.keyboard.press("Tab")
+            seen.append(
+                page.evaluate(
+                    """() => { const at = document.activeElement, style = getComputedStyle(at);
+                    return [at.className || at.localName, style.outlineStyle !== "none"]; }"""
+                )
+            )
+        assert all(visible for _, visible in seen), seen
+        assert {"card", "why", "chip"} <= {name for name, _ in seen}
+
+
+def with_photo(page: Page, served: str, file: Path) -> None:
+    page.goto(f"{served}/photo")
+    page.get_by_label("Choose a photo").set_input_files(file)
+    expect(page.locator(".results > li")).to_have_count(len(GOODS))
+
+
+def box_in(page: Page) -> list[float]:
+    found = page.evaluate("new URLSearchParams(location.search).get('box')")
+    return [float(side) for side in found.split(",")]
