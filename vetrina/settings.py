@@ -122,6 +122,11 @@ class Settings:
         "VETRINA_HIDE_DUPLICATES",
         "Leave out results that show the picture of the query or of a better one again.",
     )
+    table: str = _setting(
+        "auto",
+        "VETRINA_TABLE",
+        "The table of similar products: exact, by the index, or auto: exact up to some 340 000 pictures and crops.",
+    )
     watch: str = _setting(
         "", "VETRINA_WATCH", "A folder or s3:// prefix whose new catalog files become batches; empty: none."
     )
@@ -199,6 +204,8 @@ class Settings:
         projection_dims_of(self.projection_dims)
         if self.index_device not in ("auto", "cpu", "gpu"):
             raise SettingError(f"VETRINA_INDEX_DEVICE is {self.index_device!r}; use one of auto, cpu, gpu")
+        if self.table not in ("auto", "exact", "index"):
+            raise SettingError(f"VETRINA_TABLE is {self.table!r}; use one of auto, exact, index")
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int | float) and value < 0:
