@@ -80,8 +80,8 @@ def test_with_ample_search_it_is_the_exact_table(
         shown = pictures(index, seed) if hide else None
         exact = made(index, k, same_class=same_class, pictures=shown)
         lines: list[int] = []
-        real = module.line_of
-        patch.setattr(module, "line_of", lambda *given: (lines.append(given[2]), real(*given))[1])
+        real = module._line_of
+        patch.setattr(module, "_line_of", lambda *given: (lines.append(given[2]), real(*given))[1])
         ample = AnnoySearch(index.annoy, 20 * len(index.rows), workers)
         assert made(index, k, same_class=same_class, pictures=shown, search=ample).equals(exact)
         if k < 12 and not (same_class or hide or copies):

@@ -85,7 +85,7 @@ def test_how_the_dimensions_were_chosen_is_told_where_they_were(
     shop.work(shop.register(shop.catalog("spring", rows_of(server, ["oak-chair", "white-chair", "coffee-cup"]))))
     said = shop.publish().metadata["similarity_index"]
     # So few pictures are too few for any choice.
-    assert said["dims"] == 1280 and "dims_tried" not in said
+    assert said["dims"] == 1280 and "dims_choice" not in said
     assert not shop.publish().metadata["similarity_index"]["built"]
 
     monkeypatch.setattr("vetrina.index.build.CANDIDATES", (2,))
@@ -93,4 +93,4 @@ def test_how_the_dimensions_were_chosen_is_told_where_they_were(
     monkeypatch.setattr("vetrina.index.dimensions.FEWEST_PER_DIM", 1)
     shop.work(shop.register(shop.catalog("summer", rows_of(server, ["box"]))))
     said = shop.publish().metadata["similarity_index"]
-    assert said["dims"] == 2 and said["dims_tried"]["frontier"][0]["dims"] == 2
+    assert said["dims"] == 2 and said["dims_choice"]["frontier"][0]["dims"] == 2

@@ -73,7 +73,7 @@ def candidates(
         by_class: `best_of` and `best_but` will be asked for, so a list of the nearest is seldom enough.
     """
     if not isinstance(part, range):
-        return ((product, line_of(rows, loss, product)) for product in part.tolist())
+        return ((product, _line_of(rows, loss, product)) for product in part.tolist())
     if not isinstance(device, NumpyDevice):
         return _by_lists(rows, loss, k, device, part)
     return _by_lines(rows, loss, part) if by_class else _by_thresholds(rows, loss, k, part)
@@ -197,7 +197,7 @@ def _by_thresholds(rows: Rows, loss: np.ndarray, k: int, part: range) -> Iterato
         for product in range(low, high):
             mine = slice(*bounds[own[[product - low, product - low + 1]] - own[0]])
             found = _best_of_products(rows, product, items[mine], scores[mine])
-            yield product, _List(*found, float(thresholds[product - low]), partial(line_of, rows, loss, product))
+            yield product, _List(*found, float(thresholds[product - low]), partial(_line_of, rows, loss, product))
 
 
 def _reaching(
@@ -233,7 +233,7 @@ def _reaching(
     return np.searchsorted(own[order], np.arange(len(left) + 1)), items[order], scores[order]
 
 
-def line_of(rows: Rows, loss: np.ndarray, product: int) -> Candidates:
+def _line_of(rows: Rows, loss: np.ndarray, product: int) -> Candidates:
     """The candidates of one product from the scores of all others."""
     scores = _scores_of(rows, loss, product, None)
     scores[product] = -np.inf
@@ -262,7 +262,7 @@ def by_annoy(
 def _listed(rows: Rows, loss: np.ndarray, search: AnnoySearch, product: int, want: int, nodes: int) -> Candidates:
     """The products of the items that Annoy finds near a product's; where it would be asked for too many, all."""
     if want * _SHARE > len(rows):
-        return line_of(rows, loss, product)
+        return _line_of(rows, loss, product)
     own = slice(int(rows.starts[product]), int(rows.starts[product + 1]))
     vectors, kinds = rows.vectors[own], rows.kinds[own]
     near = [search.annoy.nearest(vector, want, max(want, nodes)) for vector in vectors]
@@ -311,7 +311,7 @@ def _by_lists(rows: Rows, loss: np.ndarray, k: int, device: Device, part: range)
             mine = slice(int(rows.starts[product]) - own.start, int(rows.starts[product + 1]) - own.start)
             bound = float(scores[mine, -1].max()) if depth < len(rows) else -np.inf
             found = _best_of_products(rows, product, items[mine].ravel(), scores[mine].ravel())
-            yield product, _List(*found, bound, partial(line_of, rows, loss, product))
+            yield product, _List(*found, bound, partial(_line_of, rows, loss, product))
 
 
 def _best_of_products(rows: Rows, product: int, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -126,7 +126,7 @@ def similar_products(
     work = _Ranking(rows, k, same_class, floor, loss, pictures)
     products = range(rows.products) if part is None else part
     if search is None:
-        found = candidates(rows, loss, k, device or NumpyDevice(), products, same_class)
+        found = candidates(rows, loss, k, device or NumpyDevice(), products, work.by_class)
     else:
         found = by_annoy(rows, loss, k, search, (int(product) for product in products))
     return work.tables(found)
@@ -146,7 +146,13 @@ class _Ranking:
             runs = zip(*_runs(self._classes[order]), strict=True)
             self._members = {int(code): order[start:end] for code, start, end in runs if code >= 0}
 
+    @property
+    def by_class(self) -> bool:
+        """Whether candidates will be asked for by class."""
+        return bool(self._members)
+
     def tables(self, found: Iterator[tuple[int, Candidates]]) -> Iterator[pa.Table]:
+        """The lines of products, in their order, from their candidates."""
         while pending := [(product, self._lines(product, one)) for product, one in islice(found, _TABLE_PRODUCTS)]:
             table = self._table(pending)
             if table.num_rows:
