@@ -125,7 +125,7 @@ class Settings:
     table: str = _setting(
         "auto",
         "VETRINA_TABLE",
-        "The table of similar products: exact, by the index, or auto: exact up to some 340 000 pictures and crops.",
+        "How the table of similar products is made: exact, index, or auto: exact up to 340 000 pictures and crops.",
     )
     watch: str = _setting(
         "", "VETRINA_WATCH", "A folder or s3:// prefix whose new catalog files become batches; empty: none."

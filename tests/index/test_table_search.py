@@ -156,6 +156,12 @@ def test_auto_compares_all_up_to_the_stated_work_and_lets_the_index_find_beyond(
     many = found(poor, TableSettings(10))
     assert many.made_by == "index" and many.recall == found(poor, BY_INDEX).recall
     assert many.why == f"{items} items of 12 dimensions are too many to compare all"
+    monkeypatch.setattr(search_module, "EXACT_WORK", 4.9 * exact_work(poor))
+    assert found(poor, TableSettings(10)).made_by == "exact"
+    by_class = TableSettings(10, same_class=True)
+    assert found(poor, by_class).made_by == "index", "comparing all by class takes longer"
+    monkeypatch.setattr(search_module, "EXACT_WORK", 5.1 * exact_work(poor))
+    assert found(poor, by_class).made_by == "exact"
     said = found(poor, TableSettings(10, made_by="exact"))
     assert (said.search, said.why) == (None, "the setting VETRINA_TABLE says so")
 

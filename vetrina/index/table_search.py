@@ -24,6 +24,8 @@ from vetrina.index.table import SIMILAR_SCHEMA
 EXACT_WORK = 3e13
 """Multiplications and additions up to which all items are compared: those of 340 000 items of 128 dimensions, some ten
 minutes of processor time (bench/README.md)."""
+BY_CLASS = 5.0
+"""How many times as much it takes where products of the same class come first."""
 _STEP = 1.33
 
 Lines = Callable[[np.ndarray, AnnoySearch | None], Iterable[pa.Table]]
@@ -69,7 +71,8 @@ def table_search(index: Index, settings: TableSettings, lines: Lines, workers: i
     items, dims = index.rows.vectors.shape
     if settings.made_by == EXACT:
         return TableSearch(None, "the setting VETRINA_TABLE says so", {})
-    if settings.made_by != BY_INDEX and exact_work(index) <= EXACT_WORK:
+    work = exact_work(index) * (BY_CLASS if settings.same_class else 1.0)
+    if settings.made_by != BY_INDEX and work <= EXACT_WORK:
         return TableSearch(None, f"{items} items of {dims} dimensions are few enough to compare all", {})
     search, recall = _deep_enough(index, settings.neighbours, lines, workers)
     if settings.made_by == BY_INDEX:
