@@ -80,7 +80,7 @@ def similarity_index(
             "products": manifest.products,
             "items": manifest.items,
             "dims": manifest.dims,
-            **({"dims_tried": dg.MetadataValue.json(manifest.dimensions)} if manifest.dimensions else {}),
+            **({"dims_choice": dg.MetadataValue.json(manifest.dims_choice)} if manifest.dims_choice else {}),
             "batches": len(manifest.sources),
             "newest_batches": _table(batches),
             "serve_with": manifest.serve_with,

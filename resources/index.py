@@ -20,6 +20,7 @@ class IndexResource(dg.ConfigurableResource):
     device: str = Field(description="cpu, gpu or auto (VETRINA_INDEX_DEVICE).")
     same_class: bool = Field(description="Products of the same class come first (VETRINA_SAME_CLASS).")
     hide_duplicates: bool = Field(description="None shows a picture again (VETRINA_HIDE_DUPLICATES).")
+    table_by: str = Field("auto", description="The table: exact, by the index, or auto (VETRINA_TABLE).")
 
     def settings(self) -> IndexSettings:
         """As the index knows them. Raises SettingError."""
@@ -34,4 +35,4 @@ class IndexResource(dg.ConfigurableResource):
 
     def table(self) -> TableSettings:
         """Those of the table. Raises SettingError."""
-        return TableSettings(self.neighbours, self.same_class, self.hide_duplicates)
+        return TableSettings(self.neighbours, self.same_class, self.hide_duplicates, self.table_by)

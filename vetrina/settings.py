@@ -122,6 +122,11 @@ class Settings:
         "VETRINA_HIDE_DUPLICATES",
         "Leave out results that show the picture of the query or of a better one again.",
     )
+    table: str = _setting(
+        "auto",
+        "VETRINA_TABLE",
+        "How the table of similar products is made: exact, index, or auto: exact up to 340 000 pictures and crops.",
+    )
     watch: str = _setting(
         "", "VETRINA_WATCH", "A folder or s3:// prefix whose new catalog files become batches; empty: none."
     )
@@ -230,6 +235,8 @@ class Settings:
             raise SettingError("VETRINA_SERVE_REFRESH is 0; it must be more")
         if self.dagster_url and not self.dagster_url.startswith(("http://", "https://")):
             raise SettingError(f"VETRINA_DAGSTER_URL is {self.dagster_url!r}; it must begin with http:// or https://")
+        if self.table not in ("auto", "exact", "index"):
+            raise SettingError(f"VETRINA_TABLE is {self.table!r}; use one of auto, exact, index")
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int | float) and value < 0:

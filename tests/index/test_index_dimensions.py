@@ -45,7 +45,7 @@ def manifest(vectors: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> M
 
 
 def test_the_fewest_dimensions_that_agree_are_chosen_and_all_that_were_tried_are_told(manifest: Manifest) -> None:
-    frontier = manifest.dimensions["frontier"]
+    frontier = manifest.dims_choice["frontier"]
     assert [tried["dims"] for tried in frontier] == [32, 48, 64, 96, 128]
     enough = [tried["dims"] for tried in frontier if tried["lower_95"] >= AGREEMENT]
     assert manifest.dims == min(enough) and len(enough) < len(frontier), frontier
@@ -54,8 +54,8 @@ def test_the_fewest_dimensions_that_agree_are_chosen_and_all_that_were_tried_are
         assert values == sorted(values) and values[0] > 0 and values[-1] <= 1
     chosen = next(tried for tried in frontier if tried["dims"] == manifest.dims)
     assert manifest.projection == {"dims": manifest.dims, "variance_kept": chosen["variance_kept"]}
-    assert (manifest.dimensions["met"], manifest.dimensions["target"]) == (True, AGREEMENT)
-    assert (manifest.dimensions["k"], manifest.dimensions["queries"], manifest.projection_note) == (10, 400, "")
+    assert (manifest.dims_choice["met"], manifest.dims_choice["target"]) == (True, AGREEMENT)
+    assert (manifest.dims_choice["k"], manifest.dims_choice["queries"], manifest.projection_note) == (10, 400, "")
 
 
 def test_the_agreement_is_that_of_plain_loops(vectors: np.ndarray) -> None:
@@ -82,7 +82,7 @@ def test_what_is_chosen_depends_neither_on_the_order_nor_on_the_pieces(
     items = as_items(vectors)
     mixed = [items[at] for at in np.random.default_rng(3).permutation(len(items))]
     other = built([table(mixed[at : at + 150]) for at in range(0, len(mixed), 150)], tmp_path, CHOSEN)
-    assert other.dimensions == manifest.dimensions
+    assert other.dims_choice == manifest.dims_choice
     assert other.files == manifest.files and version_of(other) == version_of(manifest)
     kept = Manifest.from_bytes(manifest.to_bytes())
     assert is_made_of(kept, manifest.sources, manifest.fingerprints, CHOSEN), "it would be built again and again"
@@ -93,7 +93,7 @@ def test_the_same_number_set_by_hand_gives_the_same_files_and_tells_of_no_choice
     vectors: np.ndarray, manifest: Manifest, tmp_path: Path
 ) -> None:
     fixed = built(as_items(vectors), tmp_path, IndexSettings(projection_dims=manifest.dims))
-    assert fixed.files == manifest.files and fixed.dimensions == {}
+    assert fixed.files == manifest.files and fixed.dims_choice == {}
     # The settings differ, and with them the version: a shop whose setting changed is built again.
     assert version_of(fixed) != version_of(manifest)
 
@@ -102,14 +102,14 @@ def test_copies_of_one_picture_agree_in_any_number_of_dimensions(tmp_path: Path)
     few = np.repeat(fading(14, 60, 1.0, seed=2), 20, axis=0)
     manifest = built(as_items(few), tmp_path, CHOSEN)
     assert manifest.dims == 32
-    assert manifest.dimensions["frontier"][0]["agreement"] == 1.0
+    assert manifest.dims_choice["frontier"][0]["agreement"] == 1.0
 
 
 def test_where_none_agrees_the_most_are_taken_and_it_is_said(tmp_path: Path) -> None:
     manifest = built(as_items(fading(260, 300, 1.0)), tmp_path, CHOSEN)
-    assert (manifest.dims, manifest.dimensions["met"]) == (64, False)
-    assert manifest.dimensions["queries"] == 260
-    assert [tried["lower_95"] == tried["agreement"] for tried in manifest.dimensions["frontier"]] == [True] * 3
+    assert (manifest.dims, manifest.dims_choice["met"]) == (64, False)
+    assert manifest.dims_choice["queries"] == 260
+    assert [tried["lower_95"] == tried["agreement"] for tried in manifest.dims_choice["frontier"]] == [True] * 3
     assert manifest.projection_note == "no number of dimensions that 260 items can estimate agrees enough"
 
 
@@ -122,7 +122,7 @@ def test_where_none_agrees_the_most_are_taken_and_it_is_said(tmp_path: Path) -> 
 )
 def test_where_there_is_nothing_to_choose_all_are_kept(items: int, dims: int, note: str, tmp_path: Path) -> None:
     manifest = built(as_items(fading(items, dims, 0.9)), tmp_path, CHOSEN)
-    assert (manifest.projection, manifest.dimensions, manifest.projection_note) == (None, {}, note)
+    assert (manifest.projection, manifest.dims_choice, manifest.projection_note) == (None, {}, note)
     assert manifest.dims == dims
 
 
@@ -141,9 +141,9 @@ def test_no_more_dimensions_are_tried_than_items_and_vectors_allow() -> None:
 
 def test_a_manifest_of_before_dimensions_were_chosen_is_read(manifest: Manifest) -> None:
     value = json.loads(manifest.to_bytes())
-    assert value.pop("dimensions")
+    assert value.pop("dims_choice")
     older = Manifest.from_bytes(json.dumps(value).encode())
-    assert older.dimensions == {} and version_of(older) == version_of(manifest)
+    assert older.dims_choice == {} and version_of(older) == version_of(manifest)
 
 
 @pytest.mark.parametrize(("text", "dims"), [("auto", AUTO), ("0", None), ("64", 64), ("", 128)])

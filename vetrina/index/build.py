@@ -119,7 +119,7 @@ def build_index(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         extractor=extractor,
         nothing_similar=calibrated(products.vectors, projection),
-        dimensions=choice,
+        dims_choice=choice,
         files=files,
     )
     (folder / MANIFEST).write_bytes(manifest.to_bytes())

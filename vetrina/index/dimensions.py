@@ -168,13 +168,17 @@ class _Nearest:
 
     def add(self, scores: np.ndarray, values: np.ndarray) -> None:
         """Take in float64 [b, q]. Of equal scores those with the highest values stay, in whatever order they come."""
-        better = np.flatnonzero((scores >= self.scores[:, -1]).any(axis=0))
+        rows, asked = np.nonzero(scores >= self.scores[:, -1])
+        queries, keep = self.scores.shape
+        owners = np.concatenate([np.repeat(np.arange(queries), keep), asked])
         both = [
-            np.concatenate([kept[better], new[:, better].T], axis=1)
+            np.concatenate([kept.ravel(), new[rows, asked]])
             for kept, new in ((self.scores, scores), (self.values, values))
         ]
-        order = np.lexsort((-both[1], -both[0]), axis=1)[:, : self.scores.shape[1]]
-        self.scores[better], self.values[better] = (np.take_along_axis(one, order, axis=1) for one in both)
+        order = np.lexsort((-both[1], -both[0], owners))
+        first = np.searchsorted(owners[order], np.arange(queries))
+        best = order[first[:, None] + np.arange(keep)]
+        self.scores, self.values = both[0][best], both[1][best]
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -33,7 +33,7 @@ class Manifest:
         products, items: counts.
         raw_dims, dims: dimensions of the extractor's vectors and of the index space.
         projection: {"dims", "variance_kept"} or `None`; `projection_note` says why there is none.
-        dimensions: how their number was chosen; see `vetrina.index.dimensions.Choice.as_json`. Empty where it was set.
+        dims_choice: how their number was chosen; see `vetrina.index.dimensions.Choice.as_json`. Empty where it was set.
         annoy: {"trees", "search_k", "outside_search_k", "seed", "n_jobs", "metric"}; `None` for the third means exact
             search, and an index of before it was measured lacks it.
         recall: measured; see `vetrina.index.tuning.Tuned.as_json`.
@@ -66,7 +66,7 @@ class Manifest:
     created_at: str
     extractor: str = ""
     nothing_similar: dict[str, Any] = field(default_factory=dict)
-    dimensions: dict[str, Any] = field(default_factory=dict)
+    dims_choice: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileCheck] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -93,7 +93,7 @@ class Manifest:
             value["files"] = {name: FileCheck(**check) for name, check in value["files"].items()}
             value.setdefault("extractor", "")
             value.setdefault("nothing_similar", {})
-            value.setdefault("dimensions", {})
+            value.setdefault("dims_choice", {})
             return Manifest(**{entry.name: value[entry.name] for entry in fields(Manifest)})
         except (KeyError, TypeError, AttributeError) as error:
             raise IndexDamaged(f"The index manifest is incomplete: {error}") from error

@@ -14,7 +14,9 @@ WHOLE, CROP = "whole", "crop"
 KINDS = (WHOLE, CROP)  # the position of a name is its code in arrays
 SERVE = ("auto", "annoy", "exact")
 AUTO: Final = "auto"
-"""The number of dimensions that is chosen."""
+EXACT, BY_INDEX = "exact", "index"
+TABLES = (AUTO, EXACT, BY_INDEX)
+"""How the table of similar products may be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +67,23 @@ class TableSettings:
         neighbours: similar products of each (k).
         same_class: those of the same class come first.
         hide_duplicates: none shows the picture of the product itself, or of a better one, again.
+        made_by: "exact" compares all items, "index" lets the index find them, "auto" is exact up to so many items
+            (`vetrina.index.table_search`).
 
     Raises:
-        SettingError: neighbours below 1.
+        SettingError: neighbours below 1, or another way of making it.
     """
 
     neighbours: int = 10
     same_class: bool = False
     hide_duplicates: bool = True
+    made_by: str = AUTO
 
     def __post_init__(self) -> None:
         if self.neighbours < 1:
             raise SettingError(f"The number of similar products is {self.neighbours}; it must be at least 1")
+        if self.made_by not in TABLES:
+            raise SettingError(f"VETRINA_TABLE is {self.made_by!r}; use one of {', '.join(TABLES)}")
 
 
 @dataclass(frozen=True, slots=True)
