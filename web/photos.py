@@ -91,7 +91,10 @@ class PhotoDesk:
     async def picture_of(self, showing: Showing, product_id: str) -> bytes:
         """The bytes of a product's picture. Raises NotFound, StoreError."""
         sha256 = showing.window.engine.items_of(product_id)[0].sha256
-        return await self._decoding.run(self._store.read, blob_path(sha256))
+        try:
+            return await self._decoding.run(self._store.read, blob_path(sha256))
+        except FileNotFoundError as error:
+            raise NotFound(f"The picture of {product_id!r} is not in the store any more") from error
 
     async def fetched(self, url: str) -> bytes:
         """The bytes at an address that a stranger names. Raises Problem."""
@@ -114,8 +117,8 @@ class PhotoDesk:
 def open_desk(shop: Shop, options: Options, decoders: DecoderPool, decoding: Turns, room: Room) -> Iterator[PhotoDesk]:
     """A desk, until the block ends. Photos are seen in a thread for each decoder."""
     with (
-        shop.fetcher() if options.fetch else nullcontext() as fetcher,
         Turns(_FETCHES, options.most_waiting) as fetching,
+        shop.fetcher() if options.fetch else nullcontext() as fetcher,  # closed first: nothing waits for an address
         Together(_see, _at_once, decoders.workers, options.most_waiting) as seeing,
     ):
         yield PhotoDesk(shop.store, decoders, decoding, fetcher, fetching, seeing, room)
