@@ -36,6 +36,7 @@ def options_of(settings: Settings, prefix: str) -> Options:
         prefix=prefix,
         dagster_url=settings.dagster_url,
         most_upload_bytes=settings.serve_max_upload,
+        fetch=settings.serve_fetch,
         most_waiting=settings.serve_waiting,
         refresh_seconds=settings.serve_refresh,
     )

@@ -169,6 +169,9 @@ class Settings:
         secret=True,
     )
     serve_max_upload: int = _setting(20 << 20, "VETRINA_SERVE_MAX_UPLOAD", "Largest photo to search with, in bytes.")
+    serve_fetch: bool = _setting(
+        True, "VETRINA_SERVE_FETCH", "Let callers name a photo by its public address, which is then fetched from here."
+    )
     serve_waiting: int = _setting(
         64, "VETRINA_SERVE_WAITING", "Requests that wait for their turn; more are told to come back later."
     )

@@ -241,6 +241,11 @@ class ShopWindow:
         chosen = detected[photo.part]
         return [(chosen.box, chosen)], detected
 
+    def open_models(self) -> None:
+        """Open what photos are seen with, which the first of them would wait for. Raises NotFound, ModelError."""
+        grey = np.full((64, 64, 3), 128, np.uint8)
+        self.photos([Photo(grey)])
+
     @property
     def photos_at_once(self) -> int:
         """How many photos `photos` is fastest with in one call; 1: each thread brings its own. Raises NotFound."""
