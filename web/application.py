@@ -17,7 +17,7 @@ from web.house import House
 from web.lingering import Lingering
 from web.metrics import Metrics
 from web.operations import Operations
-from web.pages import files
+from web.pages import files, reference
 from web.pages import operations as operations_page
 from web.pages import photo as photo_page
 from web.pages import product as product_page
@@ -92,6 +92,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         product_page.router,
         photo_page.router,
         why_page.router,
+        reference.router,
         operations_page.router,
         files.router,
     ):
