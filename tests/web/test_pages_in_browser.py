@@ -139,7 +139,9 @@ def test_a_box_is_drawn_with_the_keyboard_alone(browser: Browser, served: str) -
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowDown")
         page.keyboard.press("Shift+ArrowLeft")
-        expect(page.get_by_role("status")).to_have_text("Box 27 % from the left, 27 % from the top, 48 % wide, 50 % high")
+        expect(page.get_by_role("status")).to_have_text(
+            "Box 27 % from the left, 27 % from the top, 48 % wide, 50 % high"
+        )
         page.keyboard.press("Enter")
         page.wait_for_url("**box=*")
         assert box_in(page) == pytest.approx([0.27, 0.27, 0.77, 0.75], abs=0.001)
