@@ -6,6 +6,7 @@ process inherits, so that one which outlived a killed server still keeps a secon
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -25,7 +26,8 @@ from web.shop import Retry
 
 _log = logging.getLogger(__name__)
 _COMMAND = (sys.executable, "-m", "orchestration.cli", "retry", "--json")
-_GRACE = 10.0  # seconds to end by itself
+_GRACE = 5.0  # seconds to end by itself
+_STOPPED = "It was ended with the server; what it had done by then is kept, and the next one goes on from there"
 _SECRETS = ("VETRINA_SERVE_TOKEN",)  # of no use to it
 _SAYS = "vetrina: "
 
@@ -42,6 +44,7 @@ class RetryProcesses:
         self._folder = folder
         self._ended = ended
         self._guard = threading.Lock()
+        self._closing = False
         self._last: Retry | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
@@ -51,13 +54,15 @@ class RetryProcesses:
 
     def __exit__(self, *_: object) -> None:
         with self._guard:
+            self._closing = True
             process, thread = self._process, self._thread
         if process is None or thread is None:
             return
         process.send_signal(signal.SIGINT)
         thread.join(_GRACE)
         if thread.is_alive():
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             thread.join()
 
     @property
@@ -105,6 +110,8 @@ class RetryProcesses:
     def _wait(self, process: subprocess.Popen[bytes], began: Retry) -> None:
         said, told = (output.decode("utf-8", "replace") for output in process.communicate())
         state, report, error = _outcome(process.returncode, said, told)
+        if self._closing and error is not None:
+            error = _STOPPED
         if error is not None:
             _log.warning("A retry failed: %s", error)
         try:

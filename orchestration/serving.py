@@ -20,10 +20,30 @@ from vetrina.quality.batch import judge_coverage
 from vetrina.quality.drift import earlier_figures, judge_class_mix, judge_neighbour_distance, kept_figures
 from vetrina.quality.verdict import Verdict
 from vetrina.search.window import Conditions, ShopWindow
+from vetrina.settings import Settings
 from vetrina.store import Store
+from web.server import Limits
+from web.shop import Options
 
 _PHOTO_SECONDS = 15.0
 """Within which a photo must come from the address that a caller named."""
+
+
+def options_of(settings: Settings, prefix: str) -> Options:
+    """How the settings have the shop served."""
+    return Options(
+        token=settings.serve_token,
+        prefix=prefix,
+        dagster_url=settings.dagster_url,
+        most_upload_bytes=settings.serve_max_upload,
+        most_waiting=settings.serve_waiting,
+        refresh_seconds=settings.serve_refresh,
+    )
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What the settings let connections take."""
+    return Limits(connections=settings.serve_connections)
 
 
 class ServedShop:

@@ -159,6 +159,19 @@ class Settings:
         "What a caller must show to change something over HTTP, 16 characters or more; empty: nothing can be.",
         secret=True,
     )
+    serve_max_upload: int = _setting(20 << 20, "VETRINA_SERVE_MAX_UPLOAD", "Largest photo to search with, in bytes.")
+    serve_waiting: int = _setting(
+        64, "VETRINA_SERVE_WAITING", "Requests that wait for their turn; more are told to come back later."
+    )
+    serve_connections: int = _setting(512, "VETRINA_SERVE_CONNECTIONS", "Connections at the same time.")
+    serve_refresh: float = _setting(
+        5.0, "VETRINA_SERVE_REFRESH", "Seconds after which the server looks whether the shop has changed."
+    )
+    serve_trusted_proxies: str = _setting(
+        "",
+        "VETRINA_SERVE_TRUSTED_PROXIES",
+        "Addresses or networks, comma-separated, of proxies whose X-Forwarded-For and -Proto are believed.",
+    )
     dagster_url: str = _setting(
         "", "VETRINA_DAGSTER_URL", "Where people reach Dagster's UI, for links: http://…; empty: no links."
     )
@@ -208,6 +221,8 @@ class Settings:
                 "VETRINA_SERVE_TOKEN is shorter than 16 characters, so it could be guessed; make one with "
                 "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
             )
+        if self.serve_refresh == 0:
+            raise SettingError("VETRINA_SERVE_REFRESH is 0; it must be more")
         if self.dagster_url and not self.dagster_url.startswith(("http://", "https://")):
             raise SettingError(f"VETRINA_DAGSTER_URL is {self.dagster_url!r}; it must begin with http:// or https://")
         for item in dataclasses.fields(self):
@@ -219,6 +234,8 @@ class Settings:
             "VETRINA_FETCH_CONCURRENCY": self.fetch_concurrency,
             "VETRINA_FETCH_PER_HOST": self.fetch_per_host,
             "VETRINA_FETCH_ATTEMPTS": self.fetch_attempts,
+            "VETRINA_SERVE_MAX_UPLOAD": self.serve_max_upload,
+            "VETRINA_SERVE_CONNECTIONS": self.serve_connections,
         }.items():
             if number < 1:
                 raise SettingError(f"{name} is {number}; it must be at least 1")

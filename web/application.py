@@ -10,12 +10,13 @@ from fastapi.routing import iter_route_contexts
 
 from vetrina import __version__
 from web.api import health, operations, pictures, products, search, similar
-from web.api.document import describe
+from web.api.document import ANY_PROBLEM, describe
 from web.doorkeeper import Doorkeeper
 from web.house import House
 from web.metrics import Metrics
 from web.operations import Operations
 from web.pages import files
+from web.pages import operations as operations_page
 from web.pages import photo as photo_page
 from web.pages import product as product_page
 from web.pages import shop as shop_page
@@ -72,13 +73,22 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
+        generate_unique_id_function=lambda route: route.name,
         lifespan=open_house,
     )
+    app.state.metrics = metrics
     answer = handle_problems(app, problem_page, metrics.turned_away)
     for router in (similar.router, search.router, products.router, pictures.router, operations.router):
-        app.include_router(router, prefix="/api/v1")
-    app.include_router(health.router)
-    for router in (shop_page.router, product_page.router, photo_page.router, why_page.router, files.router):
+        app.include_router(router, prefix="/api/v1", responses=ANY_PROBLEM)
+    app.include_router(health.router, responses=ANY_PROBLEM)
+    for router in (
+        shop_page.router,
+        product_page.router,
+        photo_page.router,
+        why_page.router,
+        operations_page.router,
+        files.router,
+    ):
         app.include_router(router, include_in_schema=False)
     describe(app)
     prefix = app.root_path = checked_prefix(options.prefix, _first_parts(app))

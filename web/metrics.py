@@ -98,10 +98,10 @@ class _Shown(Collector):
         yield _gauge("index_items", "Pictures and crops in the index.", manifest.items)
         yield _gauge("products", "Products that can be found.", engine.products)
         yield _gauge("tail_products", "Of these, newer than the index; compared exactly.", engine.newer)
-        yield from _recall(manifest)
+        yield from recall_figures(manifest)
 
 
-def _recall(manifest: Manifest) -> Iterator[Metric]:
+def recall_figures(manifest: Manifest) -> Iterator[Metric]:
     """Of the index as it serves: what is searched exactly misses nothing."""
     recall = manifest.recall
     exact = manifest.serve_with == "exact"

@@ -11,25 +11,28 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from vetrina.catalog.batches import Batch, find_batch
 from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
 from vetrina.coverage import Coverage, CoverageReader, Excerpt
-from vetrina.errors import NotFound
+from vetrina.errors import IndexDamaged
 from vetrina.states import FAILED, State
 from vetrina.store import Store
+from web.problems import NothingToShow, Problem
 from web.recent import Recent
 from web.reports import report_page, report_values, reports_as_json
 from web.shop import Options, Retries, Shop
 from web.showing import Showcase
 from web.turns import Turns
-from web.versions import versions_as_json
+from web.versions import version_as_json, versions_as_json
 
 T = TypeVar("T")
 
 _GOOD_FOR = 5.0  # seconds
+_NOTHING_SHOWN = {"version": None, "for_seconds": 0.0, "products": 0, "newer_than_index": 0}
+_NO_RETRY = {"state": "none", "since": None, "ended": None, "report": None, "error": None}
 _SEARCHABLE = (State.INDEXED, State.INDEXED_WHOLE)
 
 
@@ -68,7 +71,11 @@ class Operations(AbstractContextManager["Operations"]):
     async def versions(self, start: int, count: int) -> dict[str, Any]:
         """Index versions that were published, the newest first."""
         found = await self._answer(("versions", start, count), lambda: versions_as_json(self._store, start, count))
-        return found | {"shown": self._shown()}
+        return found | {"shown": self.shown}
+
+    async def version(self, version: str) -> dict[str, Any]:
+        """A published index version beside the current one. Raises NotFound."""
+        return await self._answer(("version", version), lambda: version_as_json(self._store, version))
 
     async def reports(self, start: int, count: int) -> dict[str, Any]:
         """Evaluation reports, the newest first."""
@@ -86,15 +93,31 @@ class Operations(AbstractContextManager["Operations"]):
     def retry(self) -> dict[str, Any]:
         """The retry that runs, or the last one."""
         last = self._retries.last
-        return {"state": "none"} if last is None else asdict(last)
+        return dict(_NO_RETRY) if last is None else asdict(last)
 
     async def start_retry(self) -> dict[str, Any]:
         """Ask again for failed pictures. Raises AlreadyRunning."""
         return asdict(await self._turns.run(self._retries.start))
 
     async def roll_back(self, to: str | None) -> dict[str, Any]:
-        """Serve an earlier index version, at once. Raises NotFound, IndexDamaged."""
+        """Serve an earlier index version, at once. Raises NotFound, and Problem (409) when it is damaged."""
         return await self._turns.run(self._roll_back, to)
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What this server answers from: it may be behind the store for some seconds, or longer while that is ill."""
+        try:
+            showing = self._showcase.now
+        except NothingToShow:
+            return {**_NOTHING_SHOWN, "problem": self._showcase.problem}
+        engine = showing.window.engine
+        return {
+            "version": showing.window.index.version,
+            "for_seconds": round(time.time() - showing.since, 1),
+            "products": engine.products,
+            "newer_than_index": engine.newer,
+            "problem": self._showcase.problem,
+        }
 
     def dagster(self, path: str = "") -> str | None:
         """A page of Dagster's UI; None where nobody said where it is."""
@@ -152,7 +175,7 @@ class Operations(AbstractContextManager["Operations"]):
             **_counts(found),
             "dagster": {
                 "partition": self.dagster(f"assets/embeddings?view=partitions&partition={quote(batch.key)}"),
-                "runs": self.dagster(f"runs?q[0]=tag:{quote(f'dagster/partition={batch.key}')}"),
+                "runs": self.dagster(f"runs?{urlencode({'q[]': f'tag:dagster/partition={batch.key}'})}"),
             },
         }
 
@@ -161,25 +184,13 @@ class Operations(AbstractContextManager["Operations"]):
         verdicts = [asdict(verdict) for verdict in self._shop.verdicts(batch)]
         return {**self._described(batch, self._reader()), "sha256": batch.sha256, "verdicts": verdicts}
 
-    def _shown(self) -> dict[str, Any]:
-        """What this server answers from: it may be behind the store for some seconds, or longer while that is ill."""
-        try:
-            showing = self._showcase.now
-        except NotFound:
-            return {"version": None, "problem": self._showcase.problem}
-        engine = showing.window.engine
-        return {
-            "version": showing.window.index.version,
-            "for_seconds": round(time.time() - showing.since, 1),
-            "products": engine.products,
-            "newer_than_index": engine.newer,
-            "problem": self._showcase.problem,
-        }
-
     def _roll_back(self, to: str | None) -> dict[str, Any]:
-        done = self._shop.roll_back(to)
+        try:
+            done = self._shop.roll_back(to)
+        except IndexDamaged as error:
+            raise Problem(409, "damaged", "The index version cannot be served", str(error)) from error
         self._changed()
-        return done | {"shown": self._shown()}
+        return done | {"shown": self.shown}
 
 
 def _counts(found: Coverage) -> dict[str, Any]:

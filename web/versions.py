@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vetrina.errors import IndexDamaged, StoreUnavailable
+from vetrina.errors import IndexDamaged, NotFound, StoreUnavailable
 from vetrina.index.manifest import Manifest
 from vetrina.index.versions import Published, current, history, verify_sizes
 from vetrina.store import Store
@@ -27,16 +27,27 @@ def versions_as_json(store: Store, start: int, count: int) -> dict[str, Any]:
     }
 
 
+def version_as_json(store: Store, version: str) -> dict[str, Any]:
+    """The newest record of a version, beside the current one. Raises NotFound."""
+    now = current(store)
+    record = next((record for record in history(store) if record.version == version), None)
+    if record is None:
+        raise NotFound(f"There is no published index version {version!r}")
+    return {
+        "version": _record(store, record, now),
+        "current": None if now is None else _record(store, now, now),
+    }
+
+
 def _record(store: Store, record: Published, now: Published | None) -> dict[str, Any]:
     manifest, problem = _manifest(store, record)
-    serving = now is not None and record.number == now.number
     return {
         "number": record.number,
         "version": record.version,
         "published_at": record.published_at,
         "note": record.note,
         "restores": record.restores,
-        "current": serving,
+        "current": now is not None and record.number == now.number,
         "usable": manifest is not None,
         "problem": problem,
         "can_be_restored": manifest is not None and now is not None and record.version != now.version,

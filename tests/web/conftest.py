@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 from support.fault_server import FaultServer
+from support.operated_shop import Operated, operated_shop
 from support.shops import Shop, opened_shop
 from support.web_browser import launched
 from support.web_goods import GOODS, IDS
@@ -33,6 +34,15 @@ def served(web_shop: Shop) -> Iterator[str]:
     """The address of the served shop, where nothing can be changed."""
     with running(build_app(ServedShop(web_shop.deployment), Options(refresh_seconds=0.2))) as address:
         yield address
+
+
+@pytest.fixture(scope="package")
+def operated(
+    tmp_path_factory: pytest.TempPathFactory, bundled_models: None, product_pictures: dict[str, bytes]
+) -> Iterator[Operated]:
+    """A shop with a past; what is current of it is not to be changed."""
+    with operated_shop(tmp_path_factory.mktemp("operated") / "shop", product_pictures) as operated:
+        yield operated
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,28 @@ from web.api.models import Problem
 _REF = "#/components/schemas/{model}"
 PROBLEMS: dict[int, tuple[str, dict[str, Any]]] = {
     400: ("bad-request", {"title": "The request cannot be understood", "detail": "k: Input should be less than 1001"}),
+    401: ("unauthorized", {"title": "The token is needed", "detail": "Send the token of VETRINA_SERVE_TOKEN as: …"}),
+    403: ("read-only", {"title": "Nothing can be changed here", "detail": "This server has no token: set …"}),
     404: ("not-found", {"title": "There is no such thing", "detail": "There is no product 'SKU-1' in the index"}),
-    408: ("slow", {"title": "The photo came too slowly", "detail": "Send it within a minute"}),
-    413: ("too-large", {"title": "The photo is too large", "detail": "Send at most 20 MiB"}),
-    422: ("picture", {"title": "The picture cannot be used", "detail": "The file ends early", "reason": "truncated"}),
+    408: (
+        "too-slow",
+        {
+            "title": "The photo came too slowly",
+            "detail": "Only 4,096 bytes had come when its time was over; send a smaller photo, or try again",
+        },
+    ),
+    409: ("refused", {"title": "It cannot be done", "detail": "Failed pictures are being asked for again already; …"}),
+    413: ("too-large", {"title": "It is too large", "detail": "What is sent may have 20,971,520 bytes at most"}),
+    415: ("media-type", {"title": "This is no photo", "detail": "Send a picture's bytes as image/jpeg …"}),
+    422: (
+        "picture",
+        {
+            "title": "The picture cannot be used",
+            "detail": "The file ends too early",
+            "reason": "truncated",
+        },
+    ),
+    429: ("too-many-guesses", {"title": "Too many wrong tokens", "detail": "Try again in 8 s"}),
     503: ("busy", {"title": "Too many requests wait", "detail": "Try again in a second"}),
 }
 """Status → kind and example of the problems that routes answer with."""
@@ -27,6 +45,7 @@ TAGS = [
     {"name": "similar", "description": "What looks like this, and why."},
     {"name": "products", "description": "The products of the shop."},
     {"name": "pictures", "description": "Their pictures, encoded anew."},
+    {"name": "operations", "description": "What goes on in the shop; changed by whoever shows the token."},
     {"name": "health", "description": "For whoever runs it."},
 ]
 _DESCRIPTION = (
@@ -36,9 +55,14 @@ _DESCRIPTION = (
 )
 
 
-def answering(model: type[BaseModel], problems: Sequence[int] = (400, 404, 503)) -> dict[int | str, dict[str, Any]]:
+def answering(model: type[BaseModel], statuses: Sequence[int] = (400, 404, 503)) -> dict[int | str, dict[str, Any]]:
     """What a route says of its answers: the good one, and the statuses of its problems."""
-    return {200: {"model": model}, **{status: _problem(status) for status in problems}, "default": _any_problem()}
+    return {200: {"model": model}, **problems(*statuses)}
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What a route says of its problems."""
+    return {status: _problem(status) for status in statuses}
 
 
 def describe(app: FastAPI) -> None:
@@ -68,7 +92,7 @@ def _put_examples(document: dict[str, Any]) -> None:
     """The examples of good answers, afterwards: FastAPI leaves out what is null."""
     for methods in document["paths"].values():
         for operation in methods.values():
-            for media in operation["responses"]["200"]["content"].values():
+            for media in operation["responses"].get("200", {}).get("content", {}).values():
                 model = media.get("schema", {}).get("$ref", "").rpartition("/")[2]
                 if model in EXAMPLES:
                     media["example"] = EXAMPLES[model]
@@ -80,9 +104,11 @@ def _problem(status: int) -> dict[str, Any]:
     return {"description": said["title"], "content": _content({"example": example})}
 
 
-def _any_problem() -> dict[str, Any]:
-    return {"description": "Any other problem", "content": _content({})}
-
-
 def _content(more: dict[str, Any]) -> dict[str, Any]:
     return {"application/problem+json": {"schema": {"$ref": _REF.format(model="Problem")}, **more}}
+
+
+ANY_PROBLEM: dict[int | str, dict[str, Any]] = {
+    "default": {"description": "Any other problem", "content": _content({})}
+}
+"""What every route may answer besides."""

@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 _NOW = {"Cache-Control": "no-store"}
 
 
-@router.get("/healthz", operation_id="healthz", responses=answering(models.Alive, []))
+@router.get("/healthz", responses=answering(models.Alive, []))
 async def healthz() -> Response:
     """Whether the process lives and answers."""
     return Response(b'{"status":"alive"}', media_type="application/json", headers=_NOW)
@@ -24,7 +24,6 @@ async def healthz() -> Response:
 
 @router.get(
     "/readyz",
-    operation_id="readyz",
     responses=answering(models.Ready, [503]),
 )
 async def readyz(house: TheHouse) -> Response:
@@ -45,7 +44,6 @@ async def readyz(house: TheHouse) -> Response:
 
 @router.get(
     "/metrics",
-    operation_id="metrics",
     response_class=Response,
     responses={200: {"description": "Prometheus text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
 )

@@ -1,21 +1,23 @@
 """What goes on in the shop: read by all, changed by whoever shows the token."""
 
+from __future__ import annotations
+
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
+from web.api import operation_models as models
+from web.api.document import answering, problems
 from web.house import TheHouse
+from web.sending import as_bytes
 from web.token import require_token
 
 router = APIRouter(tags=["operations"])
 
-Start = Annotated[int, Query(ge=0, le=1 << 40, description="How many to leave out.")]
-Count = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
-Reason = Annotated[
-    str | None, Query(max_length=300, description="Only those of this reason, as `reasons` names it: `state: reason`.")
-]
-BatchKey = Annotated[str, Query(alias="id", min_length=1, max_length=300, description="A batch's name.")]
+Start = Annotated[int, Query(ge=0, le=1 << 40, description="How many to pass over.")]
+Count = Annotated[int, Query(ge=1, le=1000, description="How many to list.")]
+_REFUSALS = (400, 401, 403, 409, 429, 503)
 
 
 class RollbackOrder(BaseModel):
@@ -26,71 +28,86 @@ class RollbackOrder(BaseModel):
     )
 
 
-@router.get("/coverage")
-async def coverage(house: TheHouse) -> dict[str, Any]:
-    """Where every catalog row ended: the states add up to the rows."""
-    return await house.operations.coverage()
+@router.get("/coverage", responses=answering(models.Coverage, (503,)))
+async def coverage(house: TheHouse) -> Response:
+    """Where every catalog row ended."""
+    return _answer(await house.operations.coverage())
 
 
-@router.get("/problems")
-async def problems(
+@router.get("/problems", responses=answering(models.RowProblems))
+async def row_problems(
     house: TheHouse,
     batch: Annotated[str | None, Query(max_length=300, description="Of this batch; else of the shop.")] = None,
-    reason: Reason = None,
+    reason: Annotated[
+        str | None, Query(max_length=300, description="Only those of this reason, as `reasons` names it.")
+    ] = None,
     start: Start = 0,
     count: Count = 50,
-) -> dict[str, Any]:
-    """Rows that are not searchable, with line, id, reason and detail."""
-    return await house.operations.problems(batch, reason, start, count)
+) -> Response:
+    """Rows with problems: line, id, reason and detail."""
+    return _answer(await house.operations.problems(batch or None, reason or None, start, count))
 
 
-@router.get("/batches")
-async def batches(house: TheHouse, start: Start = 0, count: Count = 50) -> dict[str, Any]:
+@router.get("/batches", responses=answering(models.BatchList, (400, 503)))
+async def batches(house: TheHouse, start: Start = 0, count: Count = 50) -> Response:
     """Arrivals of catalog changes, the newest first."""
-    return await house.operations.batches(start, count)
+    return _answer(await house.operations.batches(start, count))
 
 
-@router.get("/batch")
-async def batch(house: TheHouse, key: BatchKey) -> dict[str, Any]:
+@router.get("/batch", responses=answering(models.BatchInFull))
+async def batch(
+    house: TheHouse, key: Annotated[str, Query(alias="id", min_length=1, max_length=300, description="Its name.")]
+) -> Response:
     """One batch, with what is judged of it."""
-    return await house.operations.batch(key)
+    return _answer(await house.operations.batch(key))
 
 
-@router.get("/versions")
-async def versions(house: TheHouse, start: Start = 0, count: Count = 20) -> dict[str, Any]:
+@router.get("/versions", responses=answering(models.VersionList, (400, 503)))
+async def versions(house: TheHouse, start: Start = 0, count: Count = 20) -> Response:
     """Published index versions with their recall, the newest first."""
-    return await house.operations.versions(start, count)
+    return _answer(await house.operations.versions(start, count))
 
 
-@router.get("/reports")
-async def reports(house: TheHouse, start: Start = 0, count: Count = 20) -> dict[str, Any]:
+@router.get("/reports", responses=answering(models.ReportList, (400, 503)))
+async def reports(house: TheHouse, start: Start = 0, count: Count = 20) -> Response:
     """Evaluation reports in the store, the newest first."""
-    return await house.operations.reports(start, count)
+    return _answer(await house.operations.reports(start, count))
 
 
-@router.get("/report")
+@router.get("/report", responses=problems(400, 404, 503))
 async def report(
     house: TheHouse,
     version: Annotated[str, Query(max_length=100, description="The index version that was evaluated.")],
     name: Annotated[str, Query(max_length=100, description="The report's name.")],
-) -> dict[str, Any]:
-    """All figures of one evaluation report."""
-    return await house.operations.report(version, name)
+) -> Response:
+    """All figures of one evaluation report, as `vetrina evaluate --json` has them."""
+    return _answer(await house.operations.report(version, name))
 
 
-@router.get("/retry")
-async def retry(house: TheHouse) -> dict[str, Any]:
-    """The retry that runs, or what the last one came to since the server started; state `none` without one."""
-    return house.operations.retry
+@router.get("/retry", responses=answering(models.Retry, (503,)))
+async def retry(house: TheHouse) -> Response:
+    """The retry that runs, or what the last one since the server started came to."""
+    return _answer(house.operations.retry)
 
 
-@router.post("/retry", status_code=202, dependencies=[Depends(require_token)])
-async def start_retry(house: TheHouse) -> dict[str, Any]:
+@router.post(
+    "/retry",
+    status_code=202,
+    dependencies=[Depends(require_token)],
+    responses={202: {"model": models.Retry}, **problems(*_REFUSALS)},
+)
+async def start_retry(house: TheHouse) -> Response:
     """Ask again for every picture that failed; it goes on whether or not the caller waits."""
-    return await house.operations.start_retry()
+    return _answer(await house.operations.start_retry(), status=202)
 
 
-@router.post("/rollback", dependencies=[Depends(require_token)])
-async def rollback(house: TheHouse, order: RollbackOrder) -> dict[str, Any]:
-    """Serve an earlier index version, at once; the next publication makes the newest batches current again."""
-    return await house.operations.roll_back(order.to)
+@router.post(
+    "/rollback", dependencies=[Depends(require_token)], responses=answering(models.Rollback, (*_REFUSALS, 404))
+)
+async def rollback(house: TheHouse, order: RollbackOrder) -> Response:
+    """Serve an earlier index version at once; the next publication makes the newest batches current again."""
+    return _answer(await house.operations.roll_back(order.to))
+
+
+def _answer(value: dict[str, Any], status: int = 200) -> Response:
+    return Response(as_bytes(value), status, {"Cache-Control": "no-store"}, "application/json")

@@ -14,6 +14,7 @@ from vetrina.detection.crops import Box, cut
 from vetrina.errors import NotFound
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.store import Store, blob_path
+from web.api.document import problems
 from web.house import TheHouse
 from web.parts import parse_box
 from web.problems import Problem
@@ -25,7 +26,14 @@ SIDES = (96, 240, 480, 960)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@router.get("/pictures/{sha256}", response_class=Response)
+@router.get(
+    "/pictures/{sha256}",
+    response_class=Response,
+    responses={
+        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        **problems(400, 404, 422, 503),
+    },
+)
 async def picture(
     request: Request,
     house: TheHouse,

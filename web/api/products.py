@@ -17,7 +17,7 @@ from web.showing import Showing
 router = APIRouter(tags=["products"])
 
 
-@router.get("/products", operation_id="products", responses=answering(models.ProductList))
+@router.get("/products", responses=answering(models.ProductList))
 async def products(
     request: Request,
     house: TheHouse,
@@ -37,7 +37,7 @@ async def products(
     return await send(request, house, listed)
 
 
-@router.get("/product", operation_id="product", responses=answering(models.Product))
+@router.get("/product", responses=answering(models.Product))
 async def product(request: Request, house: TheHouse, product_id: ProductId) -> Response:
     """One product with its attributes, picture and crops."""
     return await send(request, house, lambda showing: asking.product_as_json(showing, product_id))

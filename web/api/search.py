@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from web import asking
+from web.api import models
+from web.api.document import answering
 from web.callers import while_waited_for
 from web.house import TheHouse, TheWanted
 from web.parts import ThePart
+from web.sending import as_bytes
 from web.uploads import PHOTO
 
 router = APIRouter(tags=["similar"])
@@ -44,10 +45,18 @@ _BODY = {
 }
 
 
-@router.post("/search", openapi_extra={"requestBody": _BODY})
-async def search(request: Request, house: TheHouse, wanted: TheWanted, part: ThePart) -> dict[str, Any]:
-    """The products most similar to a photo, or to one thing on it."""
+@router.post(
+    "/search",
+    openapi_extra={"requestBody": _BODY},
+    responses=answering(models.SearchAnswer, (400, 404, 408, 413, 415, 422, 503)),
+)
+async def search(request: Request, house: TheHouse, wanted: TheWanted, part: ThePart) -> Response:
+    """The products most similar to a photo, or to one thing on it.
+
+    The photo is gone when the answer is there; nothing of it is kept.
+    """
     upload = await house.upload(request)
     showing = house.showcase.now
     photo = await while_waited_for(request, house.photos.photo(showing, upload, part))
-    return await house.asking.run(asking.search, showing, photo, wanted.k, wanted.conditions)
+    answer = await house.asking.run(asking.search, showing, photo, wanted.k, wanted.conditions)
+    return Response(as_bytes(answer), media_type="application/json", headers={"Cache-Control": "no-store"})

@@ -15,7 +15,7 @@ from web.sending import send
 router = APIRouter(tags=["similar"])
 
 
-@router.get("/similar", operation_id="similar", responses=answering(models.SimilarAnswer))
+@router.get("/similar", responses=answering(models.SimilarAnswer))
 async def similar(request: Request, house: TheHouse, product_id: ProductId, wanted: TheWanted) -> Response:
     """The products most similar to a product.
 
@@ -24,7 +24,7 @@ async def similar(request: Request, house: TheHouse, product_id: ProductId, want
     return await send(request, house, lambda showing: asking.similar(showing, product_id, wanted.k, wanted.conditions))
 
 
-@router.get("/explain", operation_id="explain", responses=answering(models.ExplainAnswer))
+@router.get("/explain", responses=answering(models.ExplainAnswer))
 async def explain(
     request: Request,
     house: TheHouse,

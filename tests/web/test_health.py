@@ -1,0 +1,137 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+from support.shops import Shop, opened_shop
+from support.web_server import running
+
+from orchestration.serving import ServedShop
+from vetrina.errors import StoreUnavailable
+from web.application import build_app
+from web.metrics import recall_figures
+from web.shop import Options
+from web.showing import Showcase
+
+
+@pytest.fixture
+def empty(tmp_path: Path, bundled_models: None) -> Iterator[tuple[Shop, str]]:
+    with (
+        opened_shop(tmp_path / "shop") as shop,
+        running(build_app(ServedShop(shop.deployment), Options(refresh_seconds=0.1))) as address,
+    ):
+        yield shop, address
+
+
+def figures(address: str) -> dict[str, float]:
+    """The samples of /metrics by name and labels."""
+    answer = requests.get(f"{address}/metrics", timeout=30)
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return {
+        sample.name + "".join(f"|{name}={value}" for name, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def test_a_server_without_an_index_lives_and_is_not_ready(empty: tuple[Shop, str]) -> None:
+    _, address = empty
+    assert requests.get(f"{address}/healthz", timeout=30).json() == {"status": "alive"}
+    for path in ("/readyz", "/api/v1/similar?id=1"):
+        answer = requests.get(address + path, timeout=30)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert "There is no index in" in answer.json()["detail"]
+        assert "vetrina add CATALOG" in answer.json()["detail"]
+    found = figures(address)
+    assert found["vetrina_last_look_success"] == 0
+    assert "vetrina_products" not in found
+
+
+def test_a_server_with_an_index_is_ready(served: str) -> None:
+    ready = requests.get(f"{served}/readyz", timeout=30).json()
+    assert (ready["status"], ready["products"], ready["problem"]) == ("ready", 11, None)
+    assert len(ready["index_version"]) == 16
+    assert requests.get(f"{served}/readyz", timeout=30).headers["cache-control"] == "no-store"
+
+
+def test_the_figures_say_what_is_shown(served: str, web_shop: Shop) -> None:
+    found = figures(served)
+    manifest = web_shop.deployment.window().index.manifest
+    assert found["vetrina_products"] == found["vetrina_index_products"] == 11
+    assert found["vetrina_index_items"] == manifest.items
+    assert found["vetrina_tail_products"] == 0
+    assert found["vetrina_last_look_success"] == 1
+    assert 0 < found["vetrina_index_age_seconds"] < 3600
+    assert found["vetrina_index_recall_target"] == 0.99
+    assert found["vetrina_index_recall"] == found["vetrina_index_recall_lower_95"] == 1  # it is searched exactly
+    labels = next(name for name in found if name.startswith("vetrina_index_info"))
+    assert f"version={web_shop.deployment.window().index.version}" in labels
+    assert "serve_with=exact" in labels
+
+
+def test_requests_are_counted_by_route_and_not_by_what_strangers_write(served: str) -> None:
+    before = figures(served)
+    for path in (
+        "/api/v1/product?id=oak-chair",
+        "/api/v1/product?id=<secret>",
+        "/nothing/<secret>",
+        "/api/v1/pictures/" + "0" * 64,
+    ):
+        requests.get(served + path, timeout=30)
+    requests.request("PURGE", f"{served}/api/v1/product", timeout=30)
+    after = figures(served)
+
+    def counted(labels: str) -> float:
+        name = f"vetrina_requests_total|{labels}"
+        return after[name] - before.get(name, 0.0)
+
+    assert counted("method=GET|route=/api/v1/product|status=200") == 1
+    assert counted("method=GET|route=/api/v1/product|status=404") == 1
+    assert counted("method=GET|route=none|status=404") == 1
+    assert counted("method=GET|route=/api/v1/pictures/{sha256}|status=404") == 1
+    assert counted("method=other|route=/api/v1/product|status=405") == 1
+    assert "secret" not in "".join(after)
+    seconds = "vetrina_request_seconds_count|route=/api/v1/product"
+    assert after[seconds] - before.get(seconds, 0.0) == 3
+
+
+def test_the_recall_of_an_index_served_by_annoy_is_what_was_measured(web_shop: Shop) -> None:
+    manifest = web_shop.deployment.window().index.manifest
+    recall = {
+        **manifest.recall,
+        "recall": 0.995,
+        "lower_95": 0.992,
+        "by_label": [
+            {"label": None, "recall": 0.5},
+            {"label": "Chair", "recall": 0.96},
+            {"label": "Box", "recall": 0.9},
+            {"label": "Table", "recall": 0.99},
+        ],
+        "exact_classes": ["Box"],
+    }
+    found = {
+        sample.name: (sample.value, sample.labels)
+        for family in recall_figures(replace(manifest, serve_with="annoy", recall=recall))
+        for sample in family.samples
+    }
+    assert found["vetrina_index_recall"][0] == 0.995
+    assert found["vetrina_index_recall_lower_95"][0] == 0.992
+    assert found["vetrina_index_weakest_class_recall"] == (0.96, {"class": "Chair"})
+
+
+def test_a_shop_whose_store_is_gone_is_shown_on_and_says_so(web_shop: Shop) -> None:
+    window = web_shop.deployment.window()
+    showcase = Showcase(lambda: window, 60)
+    with showcase:
+        looked = showcase.looked_at
+        assert showcase.problem is None
+
+        def fail() -> bool:
+            raise StoreUnavailable("The store cannot be reached")
+
+        window.outdated = fail  # type: ignore[method-assign]
+        showcase.look()
+        assert (showcase.problem, showcase.looked_at) == ("The store cannot be reached", looked)
+        assert showcase.now.window is window

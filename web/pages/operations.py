@@ -1,0 +1,264 @@
+"""The operations view: what goes on, read by all; retry and rollback for who is signed in.
+
+Works without scripts: forms that are answered with a redirect, and what came of them is said by a code in the address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from vetrina.errors import AlreadyRunning, NotFound
+from web.house import House, TheHouse
+from web.pages import figures
+from web.pages.drawing import link, page
+from web.problems import Problem
+from web.token import address_of, require_own_page, sign_in, sign_out, signed_in
+
+router = APIRouter(prefix="/operations")
+
+_COUNT = 50  # entries of a table
+_MOST_FORM_BYTES = 16 << 10
+_FORM_SECONDS = 10.0
+_HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin"}  # forms need the Origin header
+_REPORT_POLICY = (
+    "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+_SAID = {
+    "started": "Failed pictures are being asked for again. This may take a while; it goes on if you leave.",
+    "running": "Failed pictures are being asked for again already; nothing new was started.",
+    "rolled-back": "The earlier version is served now.",
+    "signed-in": "You are signed in: pictures can be asked for again, and earlier versions served.",
+    "signed-out": "You are signed out.",
+    "sign-in-first": "Sign in first; then press the button again.",
+}
+
+Start = Annotated[int, Query(ge=0, le=1 << 40)]
+Reason = Annotated[str | None, Query(max_length=300)]
+Version = Annotated[str, Query(max_length=100)]
+
+
+@router.get("", name="operations", response_class=HTMLResponse)
+async def overview(request: Request, house: TheHouse) -> Response:
+    """Everything at a glance."""
+    operations = house.operations
+    coverage, versions, batches = await asyncio.gather(
+        operations.coverage(), operations.versions(0, 1), operations.batches(0, 5)
+    )
+    return _page(
+        request,
+        house,
+        "overview",
+        coverage=coverage,
+        versions=versions,
+        batches=batches,
+        retry=operations.retry,
+    )
+
+
+@router.get("/batches", name="operations.batches", response_class=HTMLResponse)
+async def batches(request: Request, house: TheHouse, start: Start = 0) -> Response:
+    """Batches, the newest first."""
+    return _page(
+        request, house, "batches", found=await house.operations.batches(start, _COUNT), start=start, count=_COUNT
+    )
+
+
+@router.get("/batch", name="operations.batch", response_class=HTMLResponse)
+async def batch(
+    request: Request,
+    house: TheHouse,
+    key: Annotated[str, Query(alias="id", max_length=300)],
+    reason: Reason = None,
+    start: Start = 0,
+) -> Response:
+    """One batch, and its rows that are not searchable."""
+    found, problems = await asyncio.gather(
+        house.operations.batch(key), house.operations.problems(key, reason or None, start, _COUNT)
+    )
+    return _page(
+        request,
+        house,
+        "batch",
+        tab="batches",
+        batch=found,
+        problems=problems,
+        reason=reason,
+        start=start,
+        count=_COUNT,
+        retry=house.operations.retry,
+    )
+
+
+@router.get("/problems", name="operations.problems", response_class=HTMLResponse)
+async def problems(request: Request, house: TheHouse, reason: Reason = None, start: Start = 0) -> Response:
+    """The shop's rows that are not searchable."""
+    coverage, found = await asyncio.gather(
+        house.operations.coverage(), house.operations.problems(None, reason or None, start, _COUNT)
+    )
+    return _page(
+        request,
+        house,
+        "problems",
+        coverage=coverage,
+        problems=found,
+        reason=reason,
+        start=start,
+        count=_COUNT,
+        retry=house.operations.retry,
+    )
+
+
+@router.get("/versions", name="operations.versions", response_class=HTMLResponse)
+async def versions(request: Request, house: TheHouse, start: Start = 0) -> Response:
+    """Published index versions, the newest first."""
+    found = await house.operations.versions(start, _COUNT)
+    return _page(request, house, "versions", found=found, start=start, count=_COUNT)
+
+
+@router.get("/version", name="operations.version", response_class=HTMLResponse)
+async def version(
+    request: Request, house: TheHouse, version: Annotated[str, Query(alias="id", max_length=100)]
+) -> Response:
+    """One index version, with its recall per class."""
+    found = await house.operations.version(version)
+    return _page(request, house, "version", tab="versions", **found)
+
+
+@router.get("/rollback", name="operations.rollback", response_class=HTMLResponse)
+async def ask_rollback(request: Request, house: TheHouse, to: Version) -> Response:
+    """What a rollback would change, to be confirmed."""
+    house.doorkeeper.require_open()
+    if not signed_in(request, house):
+        return _to_sign_in(request, to)
+    found = await house.operations.version(to)
+    if not found["version"]["can_be_restored"]:
+        raise NotFound(found["version"]["problem"] or f"Index version {to!r} is served already")
+    return _page(request, house, "rollback", tab="versions", **found)
+
+
+@router.post("/rollback", dependencies=[Depends(require_own_page)])
+async def rollback(request: Request, house: TheHouse) -> Response:
+    """Serve an earlier index version."""
+    house.doorkeeper.require_open()
+    form = await _form_of(request)
+    if not signed_in(request, house):
+        return _to_sign_in(request)
+    await house.operations.roll_back(form.get("to") or None)
+    return _redirect(link(request, "operations.versions", said="rolled-back"))
+
+
+@router.post("/retry", name="operations.retry", dependencies=[Depends(require_own_page)])
+async def retry(request: Request, house: TheHouse) -> Response:
+    """Ask again for failed pictures."""
+    house.doorkeeper.require_open()
+    if not signed_in(request, house):
+        return _to_sign_in(request)
+    try:
+        await house.operations.start_retry()
+    except AlreadyRunning:
+        return _redirect(link(request, "operations", said="running"))
+    return _redirect(link(request, "operations", said="started"))
+
+
+@router.get("/reports", name="operations.reports", response_class=HTMLResponse)
+async def reports(request: Request, house: TheHouse, start: Start = 0) -> Response:
+    """Evaluation reports, the newest first."""
+    found = await house.operations.reports(start, _COUNT)
+    return _page(request, house, "reports", found=found, start=start, count=_COUNT)
+
+
+@router.get("/report", name="operations.report", response_class=HTMLResponse)
+async def report(house: TheHouse, version: Version, name: Version) -> Response:
+    """An evaluation report as it was written; nothing in it can run, load, or reach this site."""
+    data = await house.operations.report_page(version, name)
+    return Response(
+        data, media_type="text/html; charset=utf-8", headers={**_HEADERS, "Content-Security-Policy": _REPORT_POLICY}
+    )
+
+
+@router.get("/sign-in", name="operations.sign_in", response_class=HTMLResponse)
+async def ask_token(request: Request, house: TheHouse, to: Version = "") -> Response:
+    """The form that asks for the token; `to`: the version that is to be served again after it."""
+    return _page(request, house, "sign_in", to=to, problem=None)
+
+
+@router.post("/sign-in", dependencies=[Depends(require_own_page)])
+async def take_token(request: Request, house: TheHouse) -> Response:
+    """Give a session to who knows the token."""
+    form = await _form_of(request)
+    to = form.get("to", "")
+    try:
+        house.doorkeeper.check(form.get("token", "").strip().encode(), address_of(request))
+    except Problem as problem:
+        return _page(request, house, "sign_in", to=to, problem=problem, status=problem.status, headers=problem.headers)
+    before = link(request, "operations.rollback", to=to) if to else link(request, "operations", said="signed-in")
+    answer = _redirect(before)
+    sign_in(request, answer, house.doorkeeper.session())
+    return answer
+
+
+@router.post("/sign-out", name="operations.sign_out", dependencies=[Depends(require_own_page)])
+async def forget_session(request: Request) -> Response:
+    """End the browser's session."""
+    answer = _redirect(link(request, "operations", said="signed-out"))
+    sign_out(request, answer)
+    return answer
+
+
+def _page(
+    request: Request,
+    house: House,
+    name: str,
+    *,
+    tab: str = "",
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    **values: Any,
+) -> HTMLResponse:
+    return page(
+        request,
+        f"operations/{name}.html",
+        status=status,
+        headers=_HEADERS | (headers or {}),
+        here="operations",
+        tab=tab or name,
+        said=_SAID.get(request.query_params.get("said", "")),
+        may_change=signed_in(request, house),
+        can_sign_in=house.doorkeeper.open,
+        dagster=house.operations.dagster,
+        shown=house.operations.shown,
+        figures=figures,
+        **values,
+    )
+
+
+def _redirect(to: str) -> RedirectResponse:
+    return RedirectResponse(to, 303, _HEADERS)
+
+
+def _to_sign_in(request: Request, to: str = "") -> Response:
+    return _redirect(link(request, "operations.sign_in", said="sign-in-first", to=to))
+
+
+async def _form_of(request: Request) -> dict[str, str]:
+    """The fields of a form, the last of each name. Raises Problem (413, 408) for a form that is long or slow."""
+    data = bytearray()
+    try:
+        async with asyncio.timeout(_FORM_SECONDS):
+            async for piece in request.stream():
+                data += piece
+                if len(data) > _MOST_FORM_BYTES:
+                    raise Problem(413, "too-large", "The form is too long", "Open the page again and send its form")
+    except TimeoutError as error:
+        raise Problem(408, "too-slow", "The form came too slowly", "Open the page again and send its form") from error
+    try:
+        fields = parse_qs(data.decode(), keep_blank_values=True, max_num_fields=20)
+    except ValueError as error:
+        raise Problem(400, "bad-request", "The form cannot be understood", "Open the page again and send it") from error
+    return {name: values[-1] for name, values in fields.items()}
