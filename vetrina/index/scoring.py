@@ -106,6 +106,16 @@ def best_pairs(rows: Rows, items: np.ndarray, query: np.ndarray, kinds: np.ndarr
     return Pairs(owners[winners], top, cosines[winners], query_rows[winners], items[winners])
 
 
+def best_of_each(owners: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each owner once, ascending, and the best of its scores."""
+    order = np.argsort(owners, kind="stable")
+    owners, scores = owners[order], scores[order]
+    if not len(owners):
+        return owners, scores
+    first = np.flatnonzero(_changes(owners))
+    return owners[first], np.maximum.reduceat(scores, first)
+
+
 def _changes(owners: np.ndarray) -> np.ndarray:
     """Where a run of equal values starts: bool, as long as `owners`."""
     new = np.ones(len(owners), bool)
