@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:
@@ -27,13 +28,28 @@ class Texts:
         return str(self._letters[self._ends[row] : self._ends[row + 1]], "utf8")
 
 
-def numbers(column: pa.Array) -> memoryview:
-    """A column of numbers to take single ones from; NaN where there is none."""
-    values: Any = column.to_numpy(zero_copy_only=False)
-    return memoryview(values)
+def encoded(column: pa.Array) -> tuple[np.ndarray, list[str | None]]:
+    """A column of text as places in a list of its different values, `None` among them: int32."""
+    codes: Any = column.dictionary_encode(null_encoding="encode")
+    return codes.indices.to_numpy(zero_copy_only=False), codes.dictionary.to_pylist()
 
 
-def lacking(column: pa.Array) -> memoryview:
-    """Whether a value is lacking, by row."""
-    values: Any = pc.is_null(column).to_numpy(zero_copy_only=False)
-    return memoryview(values)
+class Records:
+    """Numbers of several columns row by row, so that those of one row lie together in memory.
+
+    Args:
+        columns: arrays as long as one another, float32, int32 or uint8.
+    """
+
+    __slots__ = ("_bytes", "_record")
+
+    def __init__(self, *columns: np.ndarray) -> None:
+        fields = [(str(number), column.dtype) for number, column in enumerate(columns)]
+        table = np.empty(len(columns[0]), np.dtype(fields))
+        for (name, _), column in zip(fields, columns, strict=True):
+            table[name] = column
+        self._record = struct.Struct("=" + "".join(column.dtype.char for column in columns))
+        self._bytes = table.view(np.uint8).data
+
+    def __getitem__(self, row: int) -> tuple[Any, ...]:
+        return self._record.unpack_from(self._bytes, row * self._record.size)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vetrina.errors import StoreError
-from vetrina.index.columns import Texts, lacking, numbers, one_array
+from vetrina.index.columns import Records, Texts, encoded, one_array
 from vetrina.index.projection import Projection, to_index_space
 from vetrina.index.settings import CROP, KINDS
 
@@ -181,10 +181,13 @@ class Rows:
         self.starts = np.append(first, len(table)).astype(np.int64)
         self.product_of = np.cumsum(changed) - 1
         self._ids = one_array(ids.take(first))
+        self._last_found: tuple[str | None, int | None] = None, None
         self._id_texts = Texts(self._ids)
-        self._texts = {name: Texts(one_array(table[name])) for name in ("crop_id", "sha256", "label", "batch")}
-        self._unlabelled = lacking(one_array(table["label"]))
-        self._numbers = {name: numbers(one_array(table[name])) for name in ("score", *_BOX)}
+        self._crop_ids, self._pictures = (Texts(one_array(table[name])) for name in ("crop_id", "sha256"))
+        self._label_codes, self._label_names = encoded(one_array(table["label"]))
+        batches, self._batch_names = encoded(one_array(table["batch"]))
+        numbers = (one_array(table[name]).to_numpy(zero_copy_only=False) for name in ("score", *_BOX))
+        self._records = Records(self.kinds, self._label_codes, batches, *numbers)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -208,8 +211,13 @@ class Rows:
 
     def find(self, product_id: str) -> int | None:
         """The position of a product, `None` when it is not here."""
-        at = self.position(product_id)
-        return at if at < self.products and self.product_id(at) == product_id else None
+        # A product that asks is looked up again at once, so as not to be its own neighbour.
+        known, found = self._last_found
+        if known != product_id:
+            at = self.position(product_id)
+            found = at if at < self.products and self.product_id(at) == product_id else None
+            self._last_found = product_id, found
+        return found
 
     def position(self, product_id: str) -> int:
         """Where the id is or would be in the order of ids."""
@@ -239,16 +247,8 @@ class Rows:
         return runs(self.starts[products], self.starts[products + 1])
 
     @cached_property
-    def _label_codes(self) -> tuple[np.ndarray, list[str | None]]:
-        """The label of each item as a place in the list: int32 [n]."""
-        codes = self.table["label"].combine_chunks().dictionary_encode(null_encoding="encode")
-        if isinstance(codes, pa.ChunkedArray):
-            codes = codes.combine_chunks()
-        return codes.indices.to_numpy(zero_copy_only=False), codes.dictionary.to_pylist()
-
-    @cached_property
     def _postings(self) -> dict[str | None, np.ndarray]:
-        indices, names = self._label_codes
+        indices, names = self._label_codes, self._label_names
         order = np.argsort(indices, kind="stable")
         bounds = np.searchsorted(indices[order], np.arange(len(names) + 1))
         return {name: order[bounds[i] : bounds[i + 1]] for i, name in enumerate(names)}
@@ -267,8 +267,8 @@ class Rows:
 
     def labelled(self, items: np.ndarray, labels: Collection[str]) -> np.ndarray:
         """Which of some items have one of the labels: bool, as long as `items`."""
-        codes, names = self._label_codes
-        return np.isin(codes[items], [code for code, name in enumerate(names) if name in labels])
+        wanted = [code for code, name in enumerate(self._label_names) if name in labels]
+        return np.isin(self._label_codes[items], wanted)
 
     def infos(self, rows: np.ndarray) -> list[ItemInfo]:
         """What is known of the items in some rows, in their order."""
@@ -276,24 +276,20 @@ class Rows:
 
     def info(self, row: int) -> ItemInfo:
         """What is known of the item in a row."""
-        texts, found = self._texts, self._numbers
-        score = found["score"][row]
+        kind, label, batch, score, *box = self._records[row]
         return ItemInfo(
-            crop_id=texts["crop_id"][row],
-            sha256=texts["sha256"][row],
-            kind=KINDS[self.kinds[row]],
-            label=self._label(row),
+            crop_id=self._crop_ids[row],
+            sha256=self._pictures[row],
+            kind=KINDS[kind],
+            label=self._label_names[label],
             score=None if math.isnan(score) else score,
-            box=(found["ymin"][row], found["xmin"][row], found["ymax"][row], found["xmax"][row]),
-            batch=texts["batch"][row],
+            box=tuple(box),
+            batch=self._batch_names[batch],
         )
-
-    def _label(self, row: int) -> str | None:
-        return None if self._unlabelled[row] else self._texts["label"][row]
 
     def labels_of(self, part: slice) -> set[str]:
         """The labels of the items in some rows."""
-        labels = (self._label(row) for row in range(part.start, part.stop))
+        labels = (self._label_names[code] for code in self._label_codes[part].tolist())
         return {label for label in labels if label is not None}
 
 

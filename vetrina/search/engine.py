@@ -54,6 +54,7 @@ class SearchEngine:
             settings = index.manifest.settings
             penalties = Penalties(settings["crop_penalty"], settings["crop_crop_penalty"])
         self._penalties = penalty_matrix(penalties)
+        self._least_penalties = self._penalties.min(axis=1)
         tables = [tail] if isinstance(tail, pa.Table) else list(tail or ())
         newer = rows_from_tables(tables, index.manifest.raw_dims, index.projection)
         replaced = [newer.product_id(product) for product in range(newer.products)]
@@ -219,6 +220,7 @@ class SearchEngine:
             floor=-np.inf if min_score is None else min_score,
             classes=None if classes is None else frozenset(classes),
             penalties=self._penalties,
+            least=self._least_penalties[kinds],
         )
         seen = None if exact else self._approximately(asked, query)
         if seen is None:
@@ -281,8 +283,9 @@ class SearchEngine:
         if len(query.kinds) != len(vectors):
             raise SettingError(f"The query has {len(vectors)} rows but {len(query.kinds)} kinds")
         kinds = kind_codes(query.kinds)
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        if not (np.isfinite(norms) & (norms > 1e-9)).all():
+        wide = vectors.astype(np.float64)
+        squares = np.add.reduce(wide * wide, axis=1)
+        if not all(1e-18 < square < np.inf for square in squares.tolist()):
             raise SettingError("The query has a row that is zero or not finite; embed the picture again")
         if query.projected:
             return vectors.astype(np.float32, copy=False), kinds
@@ -291,13 +294,21 @@ class SearchEngine:
 
 def _best(seen: Seen, asked: Asked) -> list[Neighbour]:
     """The k best, best first, equal scores by product id."""
-    ranked = sorted(
-        (-float(pairs.scores[at]), segment.rows.product_id(pairs.products[at]), number, at)
-        for number, (segment, pairs) in enumerate(seen.found)
-        for at in _top(pairs.scores, asked.k, asked.floor).tolist()
+    by_score = sorted(
+        (-score, number, at)
+        for number, (_, pairs) in enumerate(seen.found)
+        for at, score in enumerate(pairs.scores.tolist())
+        if score >= asked.floor
     )
+    worst = by_score[min(asked.k, len(by_score)) - 1][0] if by_score else 0.0
+    ranked = []
+    for negative, number, at in by_score:
+        if negative > worst:
+            break
+        segment, pairs = seen.found[number]
+        ranked.append((negative, segment.rows.product_id(int(pairs.products[at])), number, at))
     neighbours = []
-    for negative, product_id, number, at in ranked[: asked.k]:
+    for negative, product_id, number, at in sorted(ranked)[: asked.k]:
         segment, pairs = seen.found[number]
         neighbours.append(
             Neighbour(
@@ -309,12 +320,3 @@ def _best(seen: Seen, asked: Asked) -> list[Neighbour]:
             )
         )
     return neighbours
-
-
-def _top(scores: np.ndarray, k: int, floor: float) -> np.ndarray:
-    """Positions of the scores that reach `floor` and are among the k best, with all that tie with the k-th."""
-    kept = np.flatnonzero(scores >= floor)
-    if len(kept) > k:
-        values = scores[kept]
-        kept = kept[values >= np.partition(values, len(values) - k)[len(values) - k]]
-    return kept

@@ -53,6 +53,7 @@ class Asked:
         floor: the least score, −inf for none.
         classes: only items with one of these labels count; `None` means all items.
         penalties: float64 [query kind, item kind].
+        least: what each query row loses at least: float64 [m].
     """
 
     vectors: np.ndarray
@@ -62,11 +63,7 @@ class Asked:
     floor: float
     classes: frozenset[str] | None
     penalties: np.ndarray
-
-    @property
-    def least(self) -> np.ndarray:
-        """What each query row loses at least: float64 [m]."""
-        return self.penalties.min(axis=1)[self.kinds]
+    least: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +150,7 @@ def ask_annoy(parts: Parts, asked: Asked, annoy: AnnoyFile, search_k: float) -> 
     """
     (main, tail), k = parts, asked.k
     rows = main.rows
-    gone = set(asked.hidden[0].tolist())
+    unwanted = set(asked.hidden[0].tolist())
     found: list[tuple[Segment, Pairs]] = []
     if len(tail.rows):
         newer = tail.alive.copy()
@@ -163,14 +160,20 @@ def ask_annoy(parts: Parts, asked: Asked, annoy: AnnoyFile, search_k: float) -> 
     while want * SHARE <= len(rows):
         nodes = max(want, int(search_k))
         near = [annoy.nearest(vector, want, nodes) for vector in asked.vectors]
-        products = np.array(sorted(set(rows.product_of[np.concatenate(near)].tolist()) - gone), np.int64)
+        owners = {owner for items in near for owner in rows.product_of[items].tolist()}
+        products = np.array(sorted(owners - unwanted), np.int64)
         pairs = _scored(main, asked, products[main.alive[products]])
-        scores = np.concatenate([pairs.scores, *(newer.scores for _, newer in found)])
-        reached = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) >= k else -np.inf
-        last = [rows.vectors[items[-1]] @ vector for items, vector in zip(near, asked.vectors, strict=True)]
-        if max(reached, asked.floor) >= (last - asked.least).max() - ROUNDING:
+        scores = sorted(score for _, seen in [(main, pairs), *found] for score in seen.scores.tolist())
+        bar = max(scores[-k] if len(scores) >= k else -math.inf, asked.floor)
+        beyond = (
+            float(rows.vectors[items[-1]] @ vector) - least
+            for items, vector, least in zip(near, asked.vectors, asked.least.tolist(), strict=True)
+        )
+        if bar >= max(beyond) - ROUNDING:
             # A product of the index that the tail replaced is not alive, so no id is counted twice.
-            hidden = sum(int(part.alive[gone].sum()) for part, gone in zip(parts, asked.hidden, strict=True))
+            hidden = sum(
+                int(np.count_nonzero(part.alive[gone])) for part, gone in zip(parts, asked.hidden, strict=True)
+            )
             return Seen([(main, pairs), *found], main.count + tail.count - hidden, exact=False, search_k=nodes)
         want, search_k = 2 * want, 2 * search_k
     return None
