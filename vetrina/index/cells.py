@@ -78,7 +78,7 @@ def build_cells(vectors: np.ndarray, seed: int) -> Cells:
         vectors: float32 [n, d] unit rows, n ≥ 1; may be a memory map.
     """
     rng = np.random.default_rng(seed)
-    count = min(_MOST, max(1, math.isqrt(_PER_ROOT**2 * len(vectors))))
+    count = min(_MOST, len(vectors), math.isqrt(_PER_ROOT**2 * len(vectors)))
     sample = vectors[np.sort(rng.choice(len(vectors), min(len(vectors), _SAMPLE * count), replace=False))]
     centres = sample[rng.choice(len(sample), count, replace=False)]
     for _ in range(_ROUNDS):
