@@ -90,6 +90,7 @@ def similarity_index(
             **_chart(manifest),
             "exact_classes": manifest.exact_classes,
             "recall_by_label": dg.MetadataValue.json(manifest.recall["by_label"]),
+            "recall_in_filters": dg.MetadataValue.json(manifest.cells.get("filters", [])),
             "annoy": dg.MetadataValue.json(manifest.annoy),
             "fingerprints": dg.MetadataValue.json(fingerprints),
             "path": folder,

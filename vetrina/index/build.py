@@ -16,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vetrina.errors import StoreError
+from vetrina.index.cell_tuning import FEW, tune_cells
+from vetrina.index.cells import build_cells
 from vetrina.index.dimensions import CANDIDATES, FEWEST_PER_DIM, candidates, choose_dims
 from vetrina.index.familiarity import calibrated, sample_of_products
-from vetrina.index.manifest import ANNOY, ITEMS, MANIFEST, PROJECTION, VECTORS, FileCheck, Manifest
+from vetrina.index.manifest import ANNOY, CELLS, ITEMS, MANIFEST, PROJECTION, VECTORS, FileCheck, Manifest
 from vetrina.index.projection import Moments, Projection, to_index_space, unit_rows
 from vetrina.index.recall import NO_LABEL
 from vetrina.index.rows import read_blocks, row_order
@@ -82,13 +84,14 @@ def build_index(
     labels = codes.indices.fill_null(NO_LABEL).to_numpy(zero_copy_only=False)
     tuned = tune(vectors, labels, folder / ANNOY, settings, device)
     names = {NO_LABEL: None, **dict(enumerate(codes.dictionary.to_pylist()))}
+    cells = _with_cells(vectors, labels, names, folder / CELLS, settings, device)
     recall = tuned.as_json()
     recall["by_label"] = [{**entry, "label": names[entry["label"]]} for entry in recall["by_label"]]
     recall["exact_classes"] = [names[code] for code in recall["exact_classes"]]
     del vectors
     files = {
         name: FileCheck(sha256_of(folder / name), (folder / name).stat().st_size)
-        for name in (VECTORS, ITEMS, PROJECTION, ANNOY)
+        for name in (VECTORS, ITEMS, PROJECTION, ANNOY, CELLS)
         if (folder / name).exists()
     }
     manifest = Manifest(
@@ -120,10 +123,30 @@ def build_index(
         extractor=extractor,
         nothing_similar=calibrated(products.vectors, projection),
         dims_choice=choice,
+        cells=cells,
         files=files,
     )
     (folder / MANIFEST).write_bytes(manifest.to_bytes())
     return manifest
+
+
+def _with_cells(
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    names: dict[int, str | None],
+    file: Path,
+    settings: IndexSettings,
+    device: str,
+) -> dict[str, Any]:
+    """Write the cells; returns what the manifest says of them: nothing, and no file, of items that are few."""
+    if len(vectors) <= FEW:
+        file.unlink(missing_ok=True)
+        return {}
+    cells = build_cells(vectors, settings.seed)
+    cells.save(file)
+    tuned = tune_cells(vectors, labels, cells, settings, device)
+    filters = [{**entry, "label": names.get(entry["label"], entry["label"])} for entry in tuned.filters]
+    return {"count": len(cells.centres), "share": tuned.share, "filters": filters}
 
 
 def _survey(

@@ -15,6 +15,7 @@ VECTORS = "vectors.npy"
 ITEMS = "items.parquet"
 PROJECTION = "projection.npz"
 ANNOY = "index.ann"
+CELLS = "cells.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class Manifest:
             search, and an index of before it was measured lacks it.
         recall: measured; see `vetrina.index.tuning.Tuned.as_json`.
         serve_with: "annoy" or "exact", `serve_reason` says why.
+        cells: {"count", "share", "filters"} of the cells that filtered searches read, see
+            `vetrina.index.cell_tuning.CellsTuned`. Empty in an index of before, and of too few items to need them.
         settings: the settings of the build.
         fingerprints: role → fingerprint of the model (extractor, detector, …).
         extractor: the handle of the extractor, by which photos are embedded as the items were; empty in an index of
@@ -67,6 +70,7 @@ class Manifest:
     extractor: str = ""
     nothing_similar: dict[str, Any] = field(default_factory=dict)
     dims_choice: dict[str, Any] = field(default_factory=dict)
+    cells: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileCheck] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -94,6 +98,7 @@ class Manifest:
             value.setdefault("extractor", "")
             value.setdefault("nothing_similar", {})
             value.setdefault("dims_choice", {})
+            value.setdefault("cells", {})
             return Manifest(**{entry.name: value[entry.name] for entry in fields(Manifest)})
         except (KeyError, TypeError, AttributeError) as error:
             raise IndexDamaged(f"The index manifest is incomplete: {error}") from error

@@ -53,9 +53,9 @@ def penalty_matrix(penalties: Penalties) -> np.ndarray:
 
 def kind_codes(kinds: tuple[str, ...]) -> np.ndarray:
     """Codes of kind names: uint8 [n]. Raises SettingError for an unknown name."""
-    unknown = sorted(set(kinds) - set(KINDS))
-    if unknown:
-        raise SettingError(f"{unknown[0]!r} is not a kind of item; use one of {', '.join(KINDS)}")
+    for kind in kinds:
+        if kind not in KINDS:
+            raise SettingError(f"{kind!r} is not a kind of item; use one of {', '.join(KINDS)}")
     return np.array([KINDS.index(kind) for kind in kinds], np.uint8)
 
 
