@@ -48,7 +48,7 @@ class TableSearch:
 
     @property
     def made_by(self) -> str:
-        """ "exact" or "index"."""
+        """EXACT or BY_INDEX."""
         return EXACT if self.search is None else BY_INDEX
 
 
