@@ -153,6 +153,10 @@ def test_auto_compares_all_up_to_the_stated_work_and_lets_the_index_find_beyond(
     assert (few.made_by, few.recall) == ("exact", {})
     assert few.why == f"{items} items of 12 dimensions are few enough to compare all"
     monkeypatch.setattr(search_module, "EXACT_WORK", exact_work(poor) - 1)
+    assert found(poor, TableSettings(10)).why.startswith("the recall target is out of the index's reach: 0."), (
+        "visiting an eighth of the items does not do"
+    )
+    monkeypatch.setattr(search_module, "_SHARE", 1)
     many = found(poor, TableSettings(10))
     assert many.made_by == "index" and many.recall == found(poor, BY_INDEX).recall
     assert many.why == f"{items} items of 12 dimensions are too many to compare all"
