@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vetrina.errors import SettingError
 
@@ -74,7 +74,11 @@ class Settings:
     offline: bool = _setting(
         False, "VETRINA_OFFLINE", "Fetch no models: use those that are on this machine (vetrina models)."
     )
-    projection_dims: int = _setting(128, "VETRINA_PROJECTION_DIMS", "Dimensions that the index keeps (PCA); 0: all.")
+    projection_dims: str = _setting(
+        "128",
+        "VETRINA_PROJECTION_DIMS",
+        "Dimensions that the index keeps (PCA); 0: all; auto: the fewest whose neighbours agree with those of all.",
+    )
     index_device: str = _setting(
         "auto",
         "VETRINA_INDEX_DEVICE",
@@ -117,6 +121,11 @@ class Settings:
         True,
         "VETRINA_HIDE_DUPLICATES",
         "Leave out results that show the picture of the query or of a better one again.",
+    )
+    table: str = _setting(
+        "auto",
+        "VETRINA_TABLE",
+        "How the table of similar products is made: exact, index, or auto: exact up to 340 000 pictures and crops.",
     )
     watch: str = _setting(
         "", "VETRINA_WATCH", "A folder or s3:// prefix whose new catalog files become batches; empty: none."
@@ -217,6 +226,7 @@ class Settings:
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise SettingError(f"{name} is {value}; it must lie between 0 and 1")
+        projection_dims_of(self.projection_dims)
         if self.index_device not in ("auto", "cpu", "gpu"):
             raise SettingError(f"VETRINA_INDEX_DEVICE is {self.index_device!r}; use one of auto, cpu, gpu")
         if self.serve_token and len(self.serve_token) < 16:
@@ -225,9 +235,11 @@ class Settings:
                 "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
             )
         if self.serve_refresh == 0:
-            raise SettingError("VETRINA_SERVE_REFRESH is 0; it must be more")
+            raise SettingError(f"VETRINA_SERVE_REFRESH is {self.serve_refresh}; it must be more")
         if self.dagster_url and not self.dagster_url.startswith(("http://", "https://")):
             raise SettingError(f"VETRINA_DAGSTER_URL is {self.dagster_url!r}; it must begin with http:// or https://")
+        if self.table not in ("auto", "exact", "index"):
+            raise SettingError(f"VETRINA_TABLE is {self.table!r}; use one of auto, exact, index")
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int | float) and value < 0:
@@ -247,6 +259,15 @@ class Settings:
     def worker_count(self) -> int:
         """Pictures to work on at the same time: the setting, or the cores this process may use."""
         return self.workers or len(os.sched_getaffinity(0))
+
+
+def projection_dims_of(text: str) -> int | Literal["auto"] | None:
+    """VETRINA_PROJECTION_DIMS as the index takes it: a number, None (all) or "auto". Raises SettingError."""
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise SettingError(f"VETRINA_PROJECTION_DIMS is {text!r}; use a number of dimensions, 0 (all) or auto")
+    return int(text) or None
 
 
 def offline() -> bool:

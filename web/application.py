@@ -17,7 +17,7 @@ from web.house import House
 from web.lingering import Lingering
 from web.metrics import Metrics
 from web.operations import Operations
-from web.pages import files
+from web.pages import files, reference
 from web.pages import operations as operations_page
 from web.pages import photo as photo_page
 from web.pages import product as product_page
@@ -31,6 +31,7 @@ from web.protection import Heads, LastResort, SecurityHeaders
 from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
+from web.thumbnails import Thumbnails
 from web.turns import Turns
 from web.watching import Watch
 
@@ -61,6 +62,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
                 showcase,
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
+                thumbnails=Thumbnails(shop.store, decoders),
                 looking=looking,
                 photos=stack.enter_context(open_desk(shop, options, decoders, looking, room)),
                 room=room,
@@ -90,6 +92,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         product_page.router,
         photo_page.router,
         why_page.router,
+        reference.router,
         operations_page.router,
         files.router,
     ):

@@ -16,6 +16,7 @@ from web.photos import PhotoDesk
 from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
+from web.thumbnails import Thumbnails
 from web.turns import Turns
 from web.uploads import Upload, uploaded
 
@@ -39,6 +40,7 @@ class House:
     decoders: DecoderPool
     asking: Turns
     looking: Turns
+    thumbnails: Thumbnails
     photos: PhotoDesk
     room: Room
     operations: Operations
@@ -86,9 +88,14 @@ async def wanted(
     min_similarity: Annotated[
         float | None, Query(ge=0, le=1, description="Likeness below which nothing is similar to a photo.")
     ] = None,
+    exclude: Annotated[
+        list[str] | None, Query(max_length=1000, description="Ids of products that are not wanted.")
+    ] = None,
 ) -> Wanted:
     """The parameters that every search takes. Raises SettingError."""
-    return Wanted(k, house.shop.conditions(class_name or None, where or None, duplicates, exact, min_similarity))
+    return Wanted(
+        k, house.shop.conditions(class_name or None, where or None, duplicates, exact, min_similarity, exclude or ())
+    )
 
 
 TheWanted = Annotated[Wanted, Depends(wanted)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -67,6 +67,7 @@ class Shop(Protocol):
         duplicates: bool | None = None,
         exact: bool = False,
         min_similarity: float | None = None,
+        exclude: Collection[str] = (),
     ) -> Conditions:
         """What results must meet; what is None is as the settings say. Raises SettingError."""
         ...
