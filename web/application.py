@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, impo
 from vetrina import __version__
 from web.api import health, operations, pictures, products, search, similar
 from web.api.document import ANY_PROBLEM, describe
+from web.caching import BoundedCache
 from web.doorkeeper import Doorkeeper
 from web.house import House
 from web.lingering import Lingering
@@ -36,6 +37,9 @@ from web.watching import Watch
 
 _UPLOADS = 16
 """How many photos of the largest size may come in or wait at the same time; of smaller ones, more."""
+
+_JPEGS = 64 << 20
+"""Bytes of pictures that are kept."""
 
 
 def build_app(shop: Shop, options: Options) -> FastAPI:
@@ -67,6 +71,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
                 operations=stack.enter_context(Operations(shop, showcase, options)),
                 doorkeeper=Doorkeeper(options.token),
                 metrics=metrics,
+                jpegs=BoundedCache(_JPEGS, len),
             )
             yield
 

@@ -9,6 +9,7 @@ from fastapi import Depends, Query, Request
 
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.search.window import Conditions
+from web.caching import BoundedCache
 from web.doorkeeper import Doorkeeper
 from web.metrics import Metrics
 from web.operations import Operations
@@ -31,6 +32,7 @@ class House:
         room: for the bytes that strangers send.
         operations: what goes on in the shop.
         doorkeeper: who may change something.
+        jpegs: pictures that were made, by what was asked.
     """
 
     shop: Shop
@@ -44,6 +46,7 @@ class House:
     operations: Operations
     doorkeeper: Doorkeeper
     metrics: Metrics
+    jpegs: BoundedCache[bytes]
 
     async def upload(self, request: Request) -> Upload:
         """What a request's body says to search with. Raises Problem."""
