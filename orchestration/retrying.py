@@ -6,6 +6,7 @@ process inherits, so that one which outlived a killed server still keeps a secon
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -60,7 +61,8 @@ class RetryProcesses:
         process.send_signal(signal.SIGINT)
         thread.join(_GRACE)
         if thread.is_alive():
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             thread.join()
 
     @property

@@ -12,7 +12,6 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, impo
 from vetrina import __version__
 from web.api import health, operations, pictures, products, search, similar
 from web.api.document import ANY_PROBLEM, describe
-from web.caching import BoundedCache
 from web.doorkeeper import Doorkeeper
 from web.house import House
 from web.lingering import Lingering
@@ -32,14 +31,12 @@ from web.protection import Heads, LastResort, SecurityHeaders
 from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
+from web.thumbnails import Thumbnails
 from web.turns import Turns
 from web.watching import Watch
 
 _UPLOADS = 16
 """How many photos of the largest size may come in or wait at the same time; of smaller ones, more."""
-
-_JPEGS = 64 << 20
-"""Bytes of pictures that are kept."""
 
 
 def build_app(shop: Shop, options: Options) -> FastAPI:
@@ -65,13 +62,13 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
                 showcase,
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
+                thumbnails=Thumbnails(shop.store, decoders),
                 looking=looking,
                 photos=stack.enter_context(open_desk(shop, options, decoders, looking, room)),
                 room=room,
                 operations=stack.enter_context(Operations(shop, showcase, options)),
                 doorkeeper=Doorkeeper(options.token),
                 metrics=metrics,
-                jpegs=BoundedCache(_JPEGS, len),
             )
             yield
 

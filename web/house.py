@@ -9,7 +9,6 @@ from fastapi import Depends, Query, Request
 
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.search.window import Conditions
-from web.caching import BoundedCache
 from web.doorkeeper import Doorkeeper
 from web.metrics import Metrics
 from web.operations import Operations
@@ -17,9 +16,9 @@ from web.photos import PhotoDesk
 from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
+from web.thumbnails import Thumbnails
 from web.turns import Turns
 from web.uploads import Upload, uploaded
-
 
 _SHORT = 200
 """Characters of a filter that is understood in no time; longer ones take a turn."""
@@ -36,7 +35,6 @@ class House:
         room: for the bytes that strangers send.
         operations: what goes on in the shop.
         doorkeeper: who may change something.
-        jpegs: pictures that were made, by what was asked.
     """
 
     shop: Shop
@@ -45,12 +43,12 @@ class House:
     decoders: DecoderPool
     asking: Turns
     looking: Turns
+    thumbnails: Thumbnails
     photos: PhotoDesk
     room: Room
     operations: Operations
     doorkeeper: Doorkeeper
     metrics: Metrics
-    jpegs: BoundedCache[bytes]
 
     async def upload(self, request: Request) -> Upload:
         """What a request's body says to search with. Raises Problem."""
@@ -93,9 +91,12 @@ async def wanted(
     min_similarity: Annotated[
         float | None, Query(ge=0, le=1, description="Likeness below which nothing is similar to a photo.")
     ] = None,
+    exclude: Annotated[
+        list[str] | None, Query(max_length=1000, description="Ids of products that are not wanted.")
+    ] = None,
 ) -> Wanted:
     """The parameters that every search takes. Raises SettingError."""
-    asked = (class_name or None, where or None, duplicates, exact, min_similarity)
+    asked = (class_name or None, where or None, duplicates, exact, min_similarity, exclude or ())
     if where and len(where) > _SHORT:
         return Wanted(k, await house.asking.run(house.shop.conditions, *asked))
     return Wanted(k, house.shop.conditions(*asked))

@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 WIDE = {"width": 1360, "height": 860}
 PHONE = {"width": 360, "height": 760}
 SCREENSHOTS = Path(__file__).parent.parent.parent / ".screenshots"
+
+_PATIENCE = 30_000  # milliseconds that a page may take on a busy machine
+expect.set_options(timeout=_PATIENCE)
 
 _TOO_SMALL = """() => [...document.querySelectorAll("a, button, input:not([type=hidden]), select, summary")]
   .filter((at) => at.checkVisibility() && at.tabIndex >= 0 && !at.closest("p, dd, .skip, dialog"))
@@ -47,15 +50,17 @@ def opened(browser: Browser, address: str, *, expected: tuple[str, ...] = (), **
     policy are among them), but for `expected` ones. The options are those of a context of the browser.
     """
     faults: list[str] = []
-    context = browser.new_context(**{"viewport": WIDE, **options})
+    # A colour that is still on its way to another would be examined.
+    context = browser.new_context(**{"viewport": WIDE, "reduced_motion": "reduce", **options})
     page = context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(_PATIENCE)
     page.on("request", lambda asked: _is_here(asked.url, address) or faults.append(f"asked {asked.url}"))
-    page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+    page.on("pageerror", lambda error: faults.append(f"script: {error.stack}"))
     page.on("console", lambda said: said.type in ("error", "warning") and faults.append(f"console: {said.text}"))
     yield page
     context.close()
-    assert [fault for fault in faults if not any(text in fault for text in expected)] == []
+    unexpected = [fault for fault in faults if not any(text in fault for text in expected)]
+    assert not unexpected, unexpected
 
 
 def _is_here(url: str, address: str) -> bool:

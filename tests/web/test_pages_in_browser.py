@@ -52,7 +52,7 @@ def test_a_product_shows_what_looks_like_it_and_why(browser: Browser, served: st
         page.keyboard.press("Escape")
         expect(dialog).to_have_count(0)
         expect(page.locator(".why").first).to_be_focused()
-        page.goto(page.locator(".why").first.get_attribute("href") or "")
+        page.goto(served + (page.locator(".why").first.get_attribute("href") or ""))
         look(page, "why")
 
 
@@ -72,7 +72,7 @@ def test_results_are_narrowed_and_compared_with_everything(browser: Browser, ser
 
 
 def test_a_photo_is_seen_at_once_and_searched_with(browser: Browser, served: str) -> None:
-    with opened(browser, served) as page:
+    with opened(browser, served, expected=("ERR_FAILED",)) as page:
         page.goto(f"{served}/photo")
         look(page, "photo-intake")
         page.route("**/photo?*", lambda route: route.abort() if route.request.method == "POST" else route.continue_())
@@ -199,6 +199,16 @@ def test_results_of_a_photo_are_narrowed_without_sending_the_person_away(browser
         expect(page.locator(".results > li")).to_have_count(11)
 
 
+def test_a_busy_shop_is_asked_again_by_itself(browser: Browser, served: str) -> None:
+    busy = [{"status": 503, "headers": {"Retry-After": "1"}, "content_type": "application/problem+json", "body": "{}"}]
+    with opened(browser, served, expected=("503",)) as page:
+        page.route("**/photo?*", lambda route: route.fulfill(**busy.pop()) if busy else route.continue_())
+        page.goto(f"{served}/photo")
+        page.get_by_label("Choose a photo").set_input_files(CHAIR)
+        expect(page.get_by_role("status")).to_have_text("Many are searching. Trying again…")
+        expect(page.locator(".results .name").first).to_have_text("Oak chair")
+
+
 def test_what_is_no_picture_is_refused_kindly(browser: Browser, served: str) -> None:
     with opened(browser, served, expected=("422",)) as page:
         page.goto(f"{served}/photo")
@@ -209,7 +219,7 @@ def test_what_is_no_picture_is_refused_kindly(browser: Browser, served: str) -> 
         page.get_by_role("button", name="Another photo").click()
         expect(page.get_by_label("Choose a photo")).to_be_visible()
         page.goto(f"{served}/photo?photo=gone")
-        expect(page.get_by_text("That photo is not in this browser any more")).to_be_visible()
+        expect(page.get_by_role("heading", name="That photo is not in this browser any more")).to_be_visible()
         look(page, "photo-gone")
 
 

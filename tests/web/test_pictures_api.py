@@ -32,20 +32,8 @@ def test_a_part_of_a_picture_is_cut_out(served: str, product: dict[str, Any]) ->
     assert height == pytest.approx(2 * width, abs=2)
 
 
-@pytest.mark.parametrize("box", ["", "1,2,3,4", "0,0,1", "0,0,nan,1", "0.5,0,0.5,1", "a,b,c,d"])
-def test_a_part_that_is_none_is_said_so(served: str, product: dict[str, Any], box: str) -> None:
-    answer = requests.get(f"{served}/api/v1/pictures/{product['sha256']}", params={"box": box}, timeout=30)
-    assert answer.status_code == 400
-    assert "box must be ymin,xmin,ymax,xmax" in answer.json()["detail"]
-
-
 @pytest.mark.parametrize(
     ("name", "status"), [("0" * 64, 404), ("x" + "0" * 64, 400), ("..%2f..%2fetc%2fpasswd", 404), ("A" * 64, 400)]
 )
 def test_what_is_no_picture_of_a_product_is_not_shown(served: str, name: str, status: int) -> None:
     assert requests.get(f"{served}/api/v1/pictures/{name}", timeout=30).status_code == status
-
-
-def test_another_size_is_told_which_there_are(served: str, product: dict[str, Any]) -> None:
-    answer = requests.get(f"{served}/api/v1/pictures/{product['sha256']}?side=97", timeout=30)
-    assert (answer.status_code, answer.json()["detail"]) == (400, "side must be one of (96, 240, 480, 960)")

@@ -18,7 +18,7 @@ from web.pages.wording import Wording
 router = APIRouter()
 
 
-@router.get("/product", name="product", response_class=HTMLResponse)
+@router.get("/product", name="product_page", response_class=HTMLResponse)
 async def product(
     request: Request, house: TheHouse, product_id: ProductId, picked: ThePicked, terms: TheTerms
 ) -> HTMLResponse:
@@ -40,7 +40,7 @@ async def product(
             picked=shown,
             terms=terms,
             wording=wording,
-            route="product",
+            route="product_page",
             subject=[("id", product_id)],
         )
 

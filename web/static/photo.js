@@ -70,22 +70,24 @@ const ask = async (asked, tries = 3) => {
   sent.delete("photo");
   const headers = { Accept: "text/html, application/problem+json" };
   if (own) headers["Content-Type"] = held.photo.type.startsWith("image/") ? held.photo.type : "application/octet-stream";
+  let answer, text;
   try {
-    const answer = await fetch(`${here}?${sent}`, own ? { method: "POST", body: held.photo, headers, signal } : { headers, signal });
-    const text = await answer.text();
-    if (answer.ok) return place(new DOMParser().parseFromString(text, "text/html"), asked);
-    const again = Number(answer.headers.get("Retry-After"));
-    if (answer.status === 503 && again && again <= 5 && tries > 1) {
-      say("Many are searching. Trying again…");
-      setTimeout(() => { if (!signal.aborted) ask(asked, tries - 1); }, again * 1000);
-      return;
-    }
-    const problem = JSON.parse(text);
-    fail(problem.title, problem.detail, asked);
-  } catch (error) {
+    answer = await fetch(`${here}?${sent}`, own ? { method: "POST", body: held.photo, headers, signal } : { headers, signal });
+    text = await answer.text();
+  } catch {
     if (signal.aborted) return;
-    fail("The shop cannot be reached", "Is this device online? The photo is still here: try again.", asked);
+    return fail("The shop cannot be reached", "Is this device online? The photo is still here: try again.", asked);
   }
+  if (answer.ok) return place(new DOMParser().parseFromString(text, "text/html"), asked);
+  const again = Number(answer.headers.get("Retry-After"));
+  if (answer.status === 503 && again && again <= 5 && tries > 1) {
+    say("Many are searching. Trying again…");
+    setTimeout(() => { if (!signal.aborted) ask(asked, tries - 1); }, again * 1000);
+    return;
+  }
+  const told = answer.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : {};
+  const later = answer.status >= 500 || answer.status === 408;
+  fail(told.title ?? "The shop cannot answer now", told.detail ?? "Try again later.", later && asked);
 };
 
 /** Puts an answer in place of what is shown. */
@@ -122,7 +124,7 @@ const notice = (title, detail) => {
   const heading = document.createElement("h2");
   heading.textContent = title;
   const text = document.createElement("p");
-  text.textContent = detail;
+  text.textContent = detail.charAt(0).toUpperCase() + detail.slice(1);
   box.append(heading, text);
   return box;
 };
@@ -167,12 +169,13 @@ const rememberThings = (asked) => {
     desk.querySelector("[data-whole]").parentElement.after(...held.things.chips.map((chip) => {
       const copy = chip.cloneNode(true);
       copy.removeAttribute("aria-current");
+      copy.classList.remove("lit");
       const item = document.createElement("li");
       item.append(copy);
       return item;
     }));
     const marks = held.things.marks.cloneNode(true);
-    for (const mark of marks.querySelectorAll(".chosen")) mark.classList.remove("chosen");
+    for (const mark of marks.querySelectorAll("a")) mark.classList.remove("chosen", "lit");
     desk.querySelector(".shot .marks")?.remove();
     desk.querySelector(".shot").append(marks);
     const rest = new URLSearchParams(asked);
@@ -206,9 +209,9 @@ const enhance = (asked) => {
     draw.setAttribute("aria-pressed", `${on}`);
     shot.closest(".subject").classList.toggle("drawing", on);
   };
-  if (desk.querySelector(".drawn") || asked.has("box")) {
-    desk.querySelector(".drawn")?.remove();
-    if (!desk.querySelector(".marks .chosen")) drawing.show(boxOf(asked.get("box")));
+  if (asked.has("box") && !shot.querySelector(".chosen")) {
+    shot.querySelector(".drawn")?.remove();
+    drawing.show(boxOf(asked.get("box")));
   }
   draw.addEventListener("click", () => {
     if (drawing.frame) {
