@@ -50,7 +50,8 @@ def opened(browser: Browser, address: str, *, expected: tuple[str, ...] = (), **
     policy are among them), but for `expected` ones. The options are those of a context of the browser.
     """
     faults: list[str] = []
-    context = browser.new_context(**{"viewport": WIDE, **options})
+    # A colour that is still on its way to another would be examined.
+    context = browser.new_context(**{"viewport": WIDE, "reduced_motion": "reduce", **options})
     page = context.new_page()
     page.set_default_timeout(_PATIENCE)
     page.on("request", lambda asked: _is_here(asked.url, address) or faults.append(f"asked {asked.url}"))

@@ -199,6 +199,16 @@ def test_results_of_a_photo_are_narrowed_without_sending_the_person_away(browser
         expect(page.locator(".results > li")).to_have_count(11)
 
 
+def test_a_busy_shop_is_asked_again_by_itself(browser: Browser, served: str) -> None:
+    busy = [{"status": 503, "headers": {"Retry-After": "1"}, "content_type": "application/problem+json", "body": "{}"}]
+    with opened(browser, served, expected=("503",)) as page:
+        page.route("**/photo?*", lambda route: route.fulfill(**busy.pop()) if busy else route.continue_())
+        page.goto(f"{served}/photo")
+        page.get_by_label("Choose a photo").set_input_files(CHAIR)
+        expect(page.get_by_role("status")).to_have_text("Many are searching. Trying again…")
+        expect(page.locator(".results .name").first).to_have_text("Oak chair")
+
+
 def test_what_is_no_picture_is_refused_kindly(browser: Browser, served: str) -> None:
     with opened(browser, served, expected=("422",)) as page:
         page.goto(f"{served}/photo")

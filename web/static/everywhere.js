@@ -9,6 +9,15 @@ for (const fold of document.querySelectorAll("details[data-open-when-wide]")) {
   follow();
 }
 
+// A product stays in sight beside what looks like it; one that is taller than the window is left by its upper end.
+const subject = document.querySelector(".beside > .subject");
+if (subject) {
+  new ResizeObserver(() => {
+    subject.style.setProperty("--stay", `${Math.min(24, innerHeight - subject.offsetHeight - 24)}px`);
+  }).observe(subject);
+  subject.classList.add("stays");
+}
+
 const broken = (image) => image.closest(".tile")?.classList.add("broken");
 document.addEventListener("error", ({ target }) => target instanceof HTMLImageElement && broken(target), true);
 for (const image of document.images) if (image.complete && !image.naturalWidth && image.loading !== "lazy") broken(image);

@@ -86,7 +86,8 @@ const ask = async (asked, tries = 3) => {
     return;
   }
   const told = answer.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : {};
-  fail(told.title ?? "The shop cannot answer now", told.detail ?? "Try again later.", asked);
+  const later = answer.status >= 500 || answer.status === 408;
+  fail(told.title ?? "The shop cannot answer now", told.detail ?? "Try again later.", later && asked);
 };
 
 /** Puts an answer in place of what is shown. */
@@ -123,7 +124,7 @@ const notice = (title, detail) => {
   const heading = document.createElement("h2");
   heading.textContent = title;
   const text = document.createElement("p");
-  text.textContent = detail;
+  text.textContent = detail.charAt(0).toUpperCase() + detail.slice(1);
   box.append(heading, text);
   return box;
 };
@@ -168,12 +169,13 @@ const rememberThings = (asked) => {
     desk.querySelector("[data-whole]").parentElement.after(...held.things.chips.map((chip) => {
       const copy = chip.cloneNode(true);
       copy.removeAttribute("aria-current");
+      copy.classList.remove("lit");
       const item = document.createElement("li");
       item.append(copy);
       return item;
     }));
     const marks = held.things.marks.cloneNode(true);
-    for (const mark of marks.querySelectorAll(".chosen")) mark.classList.remove("chosen");
+    for (const mark of marks.querySelectorAll("a")) mark.classList.remove("chosen", "lit");
     desk.querySelector(".shot .marks")?.remove();
     desk.querySelector(".shot").append(marks);
     const rest = new URLSearchParams(asked);
