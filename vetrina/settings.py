@@ -222,7 +222,7 @@ class Settings:
                 "python3 -c 'import secrets; print(secrets.token_urlsafe(24))'"
             )
         if self.serve_refresh == 0:
-            raise SettingError("VETRINA_SERVE_REFRESH is 0; it must be more")
+            raise SettingError(f"VETRINA_SERVE_REFRESH is {self.serve_refresh}; it must be more")
         if self.dagster_url and not self.dagster_url.startswith(("http://", "https://")):
             raise SettingError(f"VETRINA_DAGSTER_URL is {self.dagster_url!r}; it must begin with http:// or https://")
         for item in dataclasses.fields(self):

@@ -7,15 +7,17 @@ from contextlib import ExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 from vetrina import __version__
 from web.api import health, operations, pictures, products, search, similar
 from web.api.document import ANY_PROBLEM, describe
 from web.doorkeeper import Doorkeeper
 from web.house import House
+from web.lingering import Lingering
 from web.metrics import Metrics
 from web.operations import Operations
-from web.pages import files
+from web.pages import files, reference
 from web.pages import operations as operations_page
 from web.pages import photo as photo_page
 from web.pages import product as product_page
@@ -46,7 +48,8 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
 
     @asynccontextmanager
     async def open_house(app: FastAPI) -> AsyncIterator[None]:
-        with ExitStack() as stack:
+        # A BLAS thread that has helped with a product spins for 30 ms after it, as long as a photo takes.
+        with threadpool_limits(1), ExitStack() as stack:
             showcase = stack.enter_context(Showcase(shop.window, options.refresh_seconds))
             metrics.watch(showcase)
             decoders = stack.enter_context(shop.decoders())
@@ -73,6 +76,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
+        redirect_slashes=False,  # it would name the host that the caller names
         generate_unique_id_function=lambda route: route.name,
         lifespan=open_house,
     )
@@ -86,6 +90,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         product_page.router,
         photo_page.router,
         why_page.router,
+        reference.router,
         operations_page.router,
         files.router,
     ):
@@ -95,6 +100,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
     # The last one added is the first to see a request.
     app.add_middleware(Heads)
     app.add_middleware(LastResort, answer=answer)
+    app.add_middleware(Lingering)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Watch, metrics=metrics)
     if prefix:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from vetrina.index.rows import ItemInfo
@@ -86,7 +86,16 @@ def listing_as_json(listing: Listing) -> dict[str, Any]:
 
 
 def _item_as_json(item: ItemInfo) -> dict[str, Any]:
-    return {**asdict(item), "box": [round(side, 5) for side in item.box]}
+    # Written out: `asdict` copies deeply, and this is done for every answer.
+    return {
+        "crop_id": item.crop_id,
+        "sha256": item.sha256,
+        "kind": item.kind,
+        "label": item.label,
+        "score": item.score,
+        "box": [round(side, 5) for side in item.box],
+        "batch": item.batch,
+    }
 
 
 def _names(showing: Showing, neighbours: list[Any]) -> dict[str, str]:

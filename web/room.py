@@ -8,10 +8,14 @@ from web.problems import Problem
 
 
 class Room:
-    """So many bytes and no more; used by one event loop."""
+    """So many bytes and no more; used by one event loop.
+
+    Attributes:
+        left: bytes that are free.
+    """
 
     def __init__(self, most: int) -> None:
-        self._left = most
+        self.left = most
 
     def claim(self) -> Claim:
         """A share of the room: nothing yet, grows as it is used, given back when its block ends."""
@@ -19,7 +23,7 @@ class Room:
 
     def take(self, count: int) -> None:
         """Raises Problem (503) when there is not so much left."""
-        if count > self._left:
+        if count > self.left:
             raise Problem(
                 503,
                 "busy",
@@ -27,11 +31,11 @@ class Room:
                 "Send the photo again in a few seconds",
                 headers={"Retry-After": "3"},
             )
-        self._left -= count
+        self.left -= count
 
     def give_back(self, count: int) -> None:
         """What was taken."""
-        self._left += count
+        self.left += count
 
 
 class Claim:

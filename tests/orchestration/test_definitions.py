@@ -55,13 +55,13 @@ def test_the_sensors_run_unless_they_are_switched_off() -> None:
         assert sensors[name].default_status == dg.DefaultSensorStatus.RUNNING
 
 
-def test_the_help_imports_neither_tensorflow_nor_dagster() -> None:
+def test_the_help_imports_neither_models_nor_dagster_nor_a_server() -> None:
     loaded = _loaded_by(
         "import sys\nfrom orchestration import cli\nsys.argv = ['vetrina', '--help']\n"
         "try:\n    cli.main()\nexcept SystemExit as end:\n    assert not end.code"
     )
     assert "typer" in loaded
-    assert not {"tensorflow", "keras", "ai_edge_litert", "dagster"} & loaded
+    assert not {"tensorflow", "keras", "ai_edge_litert", "dagster", "fastapi", "uvicorn", "jinja2"} & loaded
 
 
 def test_everything_of_a_batch_is_partitioned_and_the_index_is_not() -> None:

@@ -49,3 +49,10 @@ def blank_png(side: int = 128) -> bytes:
     stream = io.BytesIO()
     Image.new("RGB", (side, side), (250, 250, 250)).save(stream, "PNG")
     return stream.getvalue()
+
+
+def page_and_jpeg(picture: bytes) -> bytes:
+    """A JPEG that is a web page with a script as well, to whoever takes it for one."""
+    data = jpeg(picture)
+    page = b"<!DOCTYPE html><html><body><script>alert('polyglot')</script></body></html>"
+    return data[:2] + b"\xff\xfe" + struct.pack(">H", len(page) + 2) + page + data[2:]

@@ -15,7 +15,7 @@ from vetrina.errors import IndexDamaged
 from vetrina.index.device import choose_device
 
 _SCALE = 1 << 15
-_ROWS = 1024
+_ROWS = 32
 _TINY = 1e-6
 
 

@@ -11,13 +11,14 @@ size changes; two pictures whose cells all agree show the same.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from vetrina.errors import PictureError
+from vetrina.errors import PictureError, StoreError
 from vetrina.memos import read_memo, write_memo
 from vetrina.pictures.collecting import Progress
 from vetrina.pictures.decoders import DecoderPool
@@ -66,9 +67,13 @@ def prints_of(
     pictures: Sequence[str],
     *,
     workers: int = 1,
+    must_keep: bool = True,
     progress: Progress = lambda done, total: None,
 ) -> tuple[Prints, dict[str, str]]:
     """The prints of stored pictures (sha256 each), remembered from one time to the next.
+
+    Args:
+        must_keep: a store that takes no new prints is an error; otherwise they are made again the next time.
 
     Returns:
         The prints in the order given, and what is wrong with the pictures that could not be read.
@@ -103,7 +108,8 @@ def prints_of(
                     unreadable[sha256] = found.detail
                 else:
                     code, cells = print_of(found.pixels)
-                    write_memo(store, _MEMOS, sha256, code.to_bytes(_HASH_BYTES, "big") + cells.tobytes())
+                    with contextlib.suppress(*(() if must_keep else (StoreError,))):
+                        write_memo(store, _MEMOS, sha256, code.to_bytes(_HASH_BYTES, "big") + cells.tobytes())
                     put(sha256, code, cells)
                 progress(done, len(missing))
     return prints, unreadable
@@ -119,10 +125,10 @@ class PrintsInMemory:
         self._known: dict[str, tuple[bool, int, np.ndarray]] = {}
 
     def __call__(self, pictures: Sequence[str]) -> Prints:
-        """As `prints_of`."""
+        """As `prints_of`, also of a store that can only be read."""
         known = {sha256: self._known.get(sha256) for sha256 in pictures}
         missing = [sha256 for sha256, found in known.items() if found is None]
-        read, _ = prints_of(self._store, missing)
+        read, _ = prints_of(self._store, missing, must_keep=False)
         new = {
             sha256: (bool(read.known[place]), int(read.hashes[place]), read.cells[place].copy())
             for place, sha256 in enumerate(missing)

@@ -301,7 +301,12 @@ class ShopWindow:
 
     def name_of(self, product_id: str) -> str | None:
         """What the catalog calls a product that can be found."""
-        return name_of(self.attributes.get(product_id, {}))
+        return self._names.get(product_id)
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        named = ((product_id, name_of(own)) for product_id, own in self.attributes.items())
+        return {product_id: name for product_id, name in named if name}
 
     def passing(self, where: Filter | None) -> SearchEngine:
         """The search over the products that pass a filter; None lets all pass. Raises NotFound: unknown attribute."""
