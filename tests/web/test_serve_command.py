@@ -104,9 +104,7 @@ def test_a_mistake_is_one_line(web_shop: Shop) -> None:
         ("SERVE_WAITING", "-1", "VETRINA_SERVE_WAITING is -1; it must not be negative"),
     ],
 )
-def test_a_setting_out_of_range_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
-) -> None:
+def test_a_setting_out_of_range_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str) -> None:
     monkeypatch.setenv(f"VETRINA_{name}", value)
     with pytest.raises(SettingError, match=re.escape(says)):
         Settings.from_environment()
