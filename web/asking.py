@@ -77,11 +77,18 @@ def listed_as_json(product: Product) -> dict[str, Any]:
 
 
 def listing_as_json(listing: Listing) -> dict[str, Any]:
-    """A part of the products, how many there are, and how many of each class."""
+    """A part of the products, how many there are, and how many of each class and of each value of an attribute."""
     return {
         "products": [listed_as_json(product) for product in listing.products],
         "total": listing.total,
         "classes": [{"class": name, "products": count} for name, count in listing.classes],
+        "facets": [
+            {
+                "attribute": facet.attribute,
+                "values": [{"value": value, "products": count} for value, count in facet.values],
+            }
+            for facet in listing.facets
+        ],
     }
 
 

@@ -44,6 +44,7 @@ _PRODUCTS: dict[str, Any] = {
     ],
     "total": 1,
     "classes": [{"class": "Laptop", "products": 1}],
+    "facets": [{"attribute": "category", "values": [{"value": "Office", "products": 1}]}],
 }
 _NEIGHBOUR: dict[str, Any] = {
     "product_id": "Blend Swap CC-BY#laptop",

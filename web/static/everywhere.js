@@ -22,6 +22,17 @@ const broken = (image) => image.closest(".tile")?.classList.add("broken");
 document.addEventListener("error", ({ target }) => target instanceof HTMLImageElement && broken(target), true);
 for (const image of document.images) if (image.complete && !image.naturalWidth && image.loading !== "lazy") broken(image);
 
+// What opens over the page closes by Escape or a press beside it, as people expect.
+const closeNarrowing = (but) => {
+  for (const open of document.querySelectorAll("details.narrowing[open]")) {
+    if (open.contains(but)) continue;
+    open.open = false;
+    if (!but) open.querySelector("summary").focus();
+  }
+};
+document.addEventListener("keydown", ({ key }) => key === "Escape" && closeNarrowing(null));
+document.addEventListener("pointerdown", ({ target }) => closeNarrowing(target));
+
 // What is one thing in two places, an outline on the picture and a chip beside it, lights up in both.
 for (const [on, off] of [["pointerover", "pointerout"], ["focusin", "focusout"]]) {
   for (const [kind, lit] of [[on, true], [off, false]]) {
