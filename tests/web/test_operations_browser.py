@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from support.operated_shop import HOSTILE, TOKEN, operated_shop
+from support.operated_shop import HOSTILE, TOKEN, Operated, copied
 from support.web_browser import look, opened
 from support.web_server import running
 
@@ -16,10 +16,8 @@ RETRY = 90_000  # milliseconds that one may take on a busy machine
 
 
 @pytest.fixture(scope="module")
-def address(
-    tmp_path_factory: pytest.TempPathFactory, bundled_models: None, product_pictures: dict[str, bytes]
-) -> Iterator[str]:
-    with operated_shop(tmp_path_factory.mktemp("seen") / "shop", product_pictures) as seen:
+def address(operated: Operated, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with copied(operated, tmp_path_factory.mktemp("seen") / "shop") as seen:
         seen.heal()
         app = build_app(ServedShop(seen.shop.deployment), Options(token=TOKEN, dagster_url="http://dagster.example"))
         with running(app) as address:
