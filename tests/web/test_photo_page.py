@@ -29,6 +29,8 @@ def test_without_a_script_the_photo_comes_back_within_the_page(served: str, prod
     assert names(answer)[0] == "Drawing table"
     assert answer.text.count('src="data:image/jpeg;base64,') == 1
     assert "photo.png" not in answer.text
+    # Nothing that was detected can be chosen there: the photo would have to be sent again.
+    assert "object=" not in answer.text and '<g class="drawn">' in answer.text
 
 
 def test_with_one_the_browser_has_the_photo_already(served: str, product_pictures: dict[str, bytes]) -> None:
@@ -47,6 +49,7 @@ def test_with_one_the_browser_has_the_photo_already(served: str, product_picture
     chosen = ask(object="0", k="3")
     assert len(names(chosen)) == 3
     assert re.search(r'data-part="0" href="/photo\?object=0&amp;k=3" aria-current="true"', chosen.text)
+    assert re.search(r'<a tabindex="-1" data-part="0" href="/photo\?object=0&amp;k=3" class="chosen">', chosen.text)
     narrowed = ask(box="0.1,0.1,0.9,0.9", **{"is.category": "Hall"})
     assert sorted(names(narrowed)) == ["Bootie", "Box", "Slippers"]
 

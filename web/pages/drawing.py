@@ -68,9 +68,8 @@ def _file(context: Context, name: str) -> str:
 
 
 @pass_context
-def _picture_url(context: Context, sha256: str, side: int, box: str | None = None) -> str:
-    path = _path(context["request"], "picture", sha256=sha256)
-    return f"{path}?{urlencode({'side': side} | ({'box': box} if box else {}))}"
+def _picture_url(context: Context, sha256: str, side: int) -> str:
+    return f"{_path(context['request'], 'picture', sha256=sha256)}?side={side}"
 
 
 templates.env.globals |= {"link": _link, "file": _file, "picture_url": _picture_url, "counted": counted}

@@ -14,8 +14,8 @@ let held = null; // the photo on the desk: { name, photo, address, things }
 let asking = null; // what is being asked; an AbortController
 
 /** Shows what an address asks for, and makes it the page's address. */
-const go = (asked, { replace = false } = {}) => {
-  history[replace ? "replaceState" : "pushState"](null, "", `${here}${asked.size ? `?${asked}` : ""}`);
+const go = (asked) => {
+  history.pushState(null, "", `${asked}` ? `${here}?${asked}` : here);
   return show(asked);
 };
 
@@ -36,14 +36,17 @@ const hold = (name, photo) => {
 
 const show = async (asked) => {
   asking?.abort();
+  asking = new AbortController();
+  const { signal } = asking;
   const name = asked.get("photo");
   if (!name && !asked.get("product")) return begin();
   if (name && held?.name !== name) {
     const photo = await kept(name).catch(() => undefined);
+    if (signal.aborted) return;
     if (!photo) return begin("That photo is not in this browser any more", "Show it again to search with it.");
     hold(name, photo);
   }
-  await ask(asked);
+  await ask(asked, signal);
 };
 
 /** The page as it is before there is a photo. */
@@ -56,9 +59,7 @@ const begin = (title, detail) => {
   document.title = "Search by photo – Vetrina";
 };
 
-const ask = async (asked, tries = 3) => {
-  asking = new AbortController();
-  const { signal } = asking;
+const ask = async (asked, signal, tries = 3) => {
   const own = asked.has("photo");
   if (own && held.photo.size > Number(desk.dataset.most)) {
     return fail("The photo is too large", `At most ${Math.floor(desk.dataset.most / 2 ** 20)} MB can be looked at. Send a smaller copy of it.`);
@@ -82,7 +83,7 @@ const ask = async (asked, tries = 3) => {
   const again = Number(answer.headers.get("Retry-After"));
   if (answer.status === 503 && again && again <= 5 && tries > 1) {
     say("Many are searching. Trying again…");
-    setTimeout(() => { if (!signal.aborted) ask(asked, tries - 1); }, again * 1000);
+    setTimeout(() => { if (!signal.aborted) ask(asked, signal, tries - 1); }, again * 1000);
     return;
   }
   const told = answer.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : {};
