@@ -6,10 +6,11 @@ BENCH ?= .bench
 DAGSTER_HOME ?= $(CURDIR)/.dagster
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: help install models demo test bench lint ui lock clean
+.PHONY: help install models demo serve test bench lint ui lock clean
 
 help:
 	@echo "make demo    install, then the main job on a real shop of about 800 products"
+	@echo "make serve   the page and the HTTP API, at http://127.0.0.1:8000/"
 	@echo "make test    lint, types and all tests"
 	@echo "make bench   the measurements of bench/README.md"
 	@echo "make ui      Dagster's UI and daemon on this repository"
@@ -34,6 +35,9 @@ models: .models/ready
 
 demo: models
 	$(BIN)/vetrina demo
+
+serve: models
+	$(BIN)/vetrina serve
 
 lint: install
 	$(BIN)/ruff check .
@@ -64,4 +68,4 @@ lock: # UPGRADE=--upgrade takes newer versions
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(UPGRADE) --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .models .demo $(BENCH) .dagster vetrina-store .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .models .demo $(BENCH) .screenshots .dagster vetrina-store .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -55,6 +55,13 @@ def similar_products(
             "hides_duplicates": index.hide_duplicates,
             "fewer_than_k": report.short,
             "built": report.built,
+            "made_by": report.made_by,
+            "why": report.why,
+            **(
+                {"recall": report.recall["recall"], "recall_lower_95": report.recall["lower_95"]}
+                if report.recall
+                else {}
+            ),
             "index_version": published.version,
             "path": report.folder,
         },

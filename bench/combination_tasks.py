@@ -216,7 +216,7 @@ def load_shop(store: Store, fingerprint: str) -> Shop:
     return Shop(
         items,
         np.array([attributes[key]["category"] for key in ids]),
-        np.array([head_noun(attributes[key]["name"]) for key in ids]),
+        np.array([head_noun(attributes[key].get("name", key)) for key in ids]),
         sha256,
     )
 

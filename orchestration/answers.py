@@ -10,13 +10,16 @@ from orchestration.deployment import Deployment
 from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
 from vetrina.errors import NotFound, StoreError
-from vetrina.index.versions import current, verify
+from vetrina.index.publishing import standing_table
+from vetrina.index.settings import TableSettings
+from vetrina.index.versions import Published, current, verify
 from vetrina.search.answers import Answer
 from vetrina.search.attributes import attributes_of, names_in
 from vetrina.search.collage import Tile, draw_collage
 from vetrina.search.describing import answer_as_json, detections_as_json, explanation_as_json
 from vetrina.search.explaining import explain, item_as_json, origin_of
 from vetrina.search.window import ANY, Conditions, PhotoQuery, ShopWindow
+from vetrina.store import Store
 
 
 def similar_to_product(
@@ -112,6 +115,7 @@ def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
             "worst_class": worst_class(manifest.recall),
             "exact_classes": manifest.exact_classes,
             "fingerprints": manifest.fingerprints,
+            "table": _table(store, published, deployment.index.table()),
         }
     batches = []
     for batch, found in reader.every_batch():
@@ -139,6 +143,15 @@ def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:
         "damaged": damaged,
         "undetectable_classes": list(deployment.detector.undetectable()),
     }
+
+
+def _table(store: Store, published: Published, settings: TableSettings) -> dict[str, Any] | None:
+    """The table of similar products of an index; None when it is not there."""
+    table = standing_table(store, published, settings)
+    if table is None:
+        return None
+    values = {"rows": table.rows, "products": table.products, "made_by": table.made_by, "why": table.why}
+    return {**values, "recall": table.recall.get("recall"), "recall_lower_95": table.recall.get("lower_95")}
 
 
 def worst_class(recall: dict[str, Any]) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import cached_property
 
@@ -77,6 +78,7 @@ class Deployment:
         duplicates: bool | None = None,
         exact: bool = False,
         min_similarity: float | None = None,
+        exclude: Iterable[str] = (),
     ) -> Conditions:
         """What results must meet; what is None is as the settings say. Raises SettingError."""
         return Conditions(
@@ -85,6 +87,7 @@ class Deployment:
             distinct=self.settings.hide_duplicates if duplicates is None else not duplicates,
             exact=exact,
             min_similarity=self.settings.min_similarity if min_similarity is None else min_similarity,
+            exclude=frozenset(exclude),
         )
 
     @cached_property

@@ -15,6 +15,7 @@ from vetrina.words import counted
 
 _out = Console(highlight=False, soft_wrap=True)
 _PAIRS = 3  # of an explanation that a person is shown; the first decides
+_NO_TABLE = "[yellow]note[/yellow] Its table of similar products is not there; materialize similar_products"
 _STEPS = {
     "raw_images": "pictures",
     "crops_and_labels": "detection",
@@ -222,11 +223,22 @@ def status(report: dict[str, Any]) -> None:
             f"{index['items']} vectors, served by {index['serve_with']} search, recall@10 {index['recall']:.3f}"
         )
         _classes(index)
+        _table(index["table"])
     if report["undetectable_classes"]:
         names = ", ".join(report["undetectable_classes"])
         _out.print(f"[yellow]note[/yellow] The detector does not know these classes, so they get no crops: {names}")
     for problem in report["damaged"]:
         _out.print(f"[yellow]note[/yellow] {escape(problem)}")
+
+
+def _table(table: dict[str, Any] | None) -> None:
+    if table is None:
+        _out.print(_NO_TABLE)
+    elif table["made_by"] == "index":
+        _out.print(
+            f"Table of similar products: made by the index, which finds {table['recall']:.3f} of its {table['rows']} "
+            f"lines (lower 95 % bound {table['recall_lower_95']:.3f})"
+        )
 
 
 def _classes(index: dict[str, Any]) -> None:
@@ -242,7 +254,7 @@ def published(report: dict[str, Any]) -> None:
     """The version that is served now."""
     _out.print(f"Serving index {report['version']} (publication {report['number']})")
     if not report["table"]:
-        _out.print("[yellow]note[/yellow] Its table of similar products is not there; materialize similar_products")
+        _out.print(_NO_TABLE)
     if report["other_extractor"]:
         made = f"with {report['extractor']}" if report["extractor"] else "with another extractor"
         back = report["extractor"] or "it"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -36,6 +36,7 @@ def options_of(settings: Settings, prefix: str) -> Options:
         prefix=prefix,
         dagster_url=settings.dagster_url,
         most_upload_bytes=settings.serve_max_upload,
+        fetch=settings.serve_fetch,
         most_waiting=settings.serve_waiting,
         refresh_seconds=settings.serve_refresh,
     )
@@ -68,9 +69,10 @@ class ServedShop:
         duplicates: bool | None = None,
         exact: bool = False,
         min_similarity: float | None = None,
+        exclude: Collection[str] = (),
     ) -> Conditions:
         """See `web.shop.Shop`."""
-        return self._deployment.conditions(class_name, where, duplicates, exact, min_similarity)
+        return self._deployment.conditions(class_name, where, duplicates, exact, min_similarity, exclude)
 
     def decoders(self) -> DecoderPool:
         """See `web.shop.Shop`."""

@@ -58,6 +58,7 @@ def index_of(settings: Settings) -> IndexResource:
         neighbours=settings.neighbours,
         same_class=settings.same_class,
         hide_duplicates=settings.hide_duplicates,
+        table_by=settings.table,
         device=settings.index_device,
     )
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vetrina.errors import SettingError
 
@@ -74,7 +74,11 @@ class Settings:
     offline: bool = _setting(
         False, "VETRINA_OFFLINE", "Fetch no models: use those that are on this machine (vetrina models)."
     )
-    projection_dims: int = _setting(128, "VETRINA_PROJECTION_DIMS", "Dimensions that the index keeps (PCA); 0: all.")
+    projection_dims: str = _setting(
+        "128",
+        "VETRINA_PROJECTION_DIMS",
+        "Dimensions that the index keeps (PCA); 0: all; auto: the fewest whose neighbours agree with those of all.",
+    )
     index_device: str = _setting(
         "auto",
         "VETRINA_INDEX_DEVICE",
@@ -118,6 +122,11 @@ class Settings:
         "VETRINA_HIDE_DUPLICATES",
         "Leave out results that show the picture of the query or of a better one again.",
     )
+    table: str = _setting(
+        "auto",
+        "VETRINA_TABLE",
+        "How the table of similar products is made: exact, index, or auto: exact up to 340 000 pictures and crops.",
+    )
     watch: str = _setting(
         "", "VETRINA_WATCH", "A folder or s3:// prefix whose new catalog files become batches; empty: none."
     )
@@ -160,6 +169,9 @@ class Settings:
         secret=True,
     )
     serve_max_upload: int = _setting(20 << 20, "VETRINA_SERVE_MAX_UPLOAD", "Largest photo to search with, in bytes.")
+    serve_fetch: bool = _setting(
+        True, "VETRINA_SERVE_FETCH", "Let callers name a photo by its public address, which is then fetched from here."
+    )
     serve_waiting: int = _setting(
         64, "VETRINA_SERVE_WAITING", "Requests that wait for their turn; more are told to come back later."
     )
@@ -214,6 +226,7 @@ class Settings:
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise SettingError(f"{name} is {value}; it must lie between 0 and 1")
+        projection_dims_of(self.projection_dims)
         if self.index_device not in ("auto", "cpu", "gpu"):
             raise SettingError(f"VETRINA_INDEX_DEVICE is {self.index_device!r}; use one of auto, cpu, gpu")
         if self.serve_token and len(self.serve_token) < 16:
@@ -225,6 +238,8 @@ class Settings:
             raise SettingError(f"VETRINA_SERVE_REFRESH is {self.serve_refresh}; it must be more")
         if self.dagster_url and not self.dagster_url.startswith(("http://", "https://")):
             raise SettingError(f"VETRINA_DAGSTER_URL is {self.dagster_url!r}; it must begin with http:// or https://")
+        if self.table not in ("auto", "exact", "index"):
+            raise SettingError(f"VETRINA_TABLE is {self.table!r}; use one of auto, exact, index")
         for item in dataclasses.fields(self):
             value = getattr(self, item.name)
             if isinstance(value, int | float) and value < 0:
@@ -244,6 +259,15 @@ class Settings:
     def worker_count(self) -> int:
         """Pictures to work on at the same time: the setting, or the cores this process may use."""
         return self.workers or len(os.sched_getaffinity(0))
+
+
+def projection_dims_of(text: str) -> int | Literal["auto"] | None:
+    """VETRINA_PROJECTION_DIMS as the index takes it: a number, None (all) or "auto". Raises SettingError."""
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise SettingError(f"VETRINA_PROJECTION_DIMS is {text!r}; use a number of dimensions, 0 (all) or auto")
+    return int(text) or None
 
 
 def offline() -> bool:

@@ -31,6 +31,7 @@ from web.protection import Heads, LastResort, SecurityHeaders
 from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
+from web.thumbnails import Thumbnails
 from web.turns import Turns
 from web.watching import Watch
 
@@ -61,6 +62,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
                 showcase,
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
+                thumbnails=Thumbnails(shop.store, decoders),
                 looking=looking,
                 photos=stack.enter_context(open_desk(shop, options, decoders, looking, room)),
                 room=room,

@@ -16,8 +16,12 @@ from web.photos import PhotoDesk
 from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showcase
+from web.thumbnails import Thumbnails
 from web.turns import Turns
 from web.uploads import Upload, uploaded
+
+_SHORT = 200
+"""Characters of a filter that is understood in no time; longer ones take a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class House:
     decoders: DecoderPool
     asking: Turns
     looking: Turns
+    thumbnails: Thumbnails
     photos: PhotoDesk
     room: Room
     operations: Operations
@@ -86,9 +91,15 @@ async def wanted(
     min_similarity: Annotated[
         float | None, Query(ge=0, le=1, description="Likeness below which nothing is similar to a photo.")
     ] = None,
+    exclude: Annotated[
+        list[str] | None, Query(max_length=1000, description="Ids of products that are not wanted.")
+    ] = None,
 ) -> Wanted:
     """The parameters that every search takes. Raises SettingError."""
-    return Wanted(k, house.shop.conditions(class_name or None, where or None, duplicates, exact, min_similarity))
+    asked = (class_name or None, where or None, duplicates, exact, min_similarity, exclude or ())
+    if where and len(where) > _SHORT:
+        return Wanted(k, await house.asking.run(house.shop.conditions, *asked))
+    return Wanted(k, house.shop.conditions(*asked))
 
 
 TheWanted = Annotated[Wanted, Depends(wanted)]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from vetrina.detection.crops import Box
 from vetrina.errors import NotFound
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.fetching import Fetcher, FetchFailed, FetchOutcome, Unchanged
 from vetrina.search.window import Photo, PhotoQuery, ShopWindow
-from vetrina.store import blob_path
+from vetrina.store import Store, blob_path
 from web.problems import Problem
 from web.room import Room
 from web.shop import Options, Shop
@@ -39,7 +39,7 @@ class PhotoDesk:
         store: of the shop's own pictures.
         decoders: for all photos.
         decoding: turns for reading and decoding.
-        fetcher: for addresses that strangers name.
+        fetcher: for addresses that strangers name; None: they may name none.
         fetching: turns for it.
         seeing: what the models do.
         room: for the bytes of photos that wait.
@@ -47,15 +47,15 @@ class PhotoDesk:
 
     def __init__(
         self,
-        shop: Shop,
+        store: Store,
         decoders: DecoderPool,
         decoding: Turns,
-        fetcher: Fetcher,
+        fetcher: Fetcher | None,
         fetching: Turns,
         seeing: Together[ShopWindow, Photo, PhotoQuery],
         room: Room,
     ) -> None:
-        self._shop = shop
+        self._store = store
         self._decoders = decoders
         self._decoding = decoding
         self._fetcher = fetcher
@@ -91,24 +91,24 @@ class PhotoDesk:
     async def picture_of(self, showing: Showing, product_id: str) -> bytes:
         """The bytes of a product's picture. Raises NotFound, StoreError."""
         sha256 = showing.window.engine.items_of(product_id)[0].sha256
-        return await self._decoding.run(self._shop.store.read, blob_path(sha256))
+        try:
+            return await self._decoding.run(self._store.read, blob_path(sha256))
+        except FileNotFoundError as error:
+            raise NotFound(f"The picture of {product_id!r} is not in the store any more") from error
 
     async def fetched(self, url: str) -> bytes:
         """The bytes at an address that a stranger names. Raises Problem."""
+        if self._fetcher is None:
+            raise _not_had("no-fetching", "This server fetches no photos: send the photo itself")
         if url.partition(":")[0].lower() not in ("http", "https"):
             raise Problem(
                 400, "bad-request", "The request cannot be understood", "url must begin with http:// or https://"
             )
         outcome: FetchOutcome = await self._fetching.run(self._fetcher.fetch, url)
         if isinstance(outcome, FetchFailed):
-            hidden = outcome.reason in _HIDDEN
-            raise Problem(
-                422,
-                "photo-address",
-                "The photo cannot be had",
-                "The address leads to no public server" if hidden else outcome.detail,
-                more={"reason": "no-public-address" if hidden else outcome.reason},
-            )
+            if outcome.reason in _HIDDEN:
+                raise _not_had("no-public-address", "The address leads to no public server")
+            raise _not_had(outcome.reason, outcome.detail)
         assert not isinstance(outcome, Unchanged)  # nothing was known of it before
         return outcome.data
 
@@ -117,11 +117,15 @@ class PhotoDesk:
 def open_desk(shop: Shop, options: Options, decoders: DecoderPool, decoding: Turns, room: Room) -> Iterator[PhotoDesk]:
     """A desk, until the block ends. Photos are seen in a thread for each decoder."""
     with (
-        shop.fetcher() as fetcher,
         Turns(_FETCHES, options.most_waiting) as fetching,
+        shop.fetcher() if options.fetch else nullcontext() as fetcher,  # closed first: nothing waits for an address
         Together(_see, _at_once, decoders.workers, options.most_waiting) as seeing,
     ):
-        yield PhotoDesk(shop, decoders, decoding, fetcher, fetching, seeing, room)
+        yield PhotoDesk(shop.store, decoders, decoding, fetcher, fetching, seeing, room)
+
+
+def _not_had(reason: str, detail: str) -> Problem:
+    return Problem(422, "photo-address", "The photo cannot be had", detail, more={"reason": reason})
 
 
 def _see(window: ShopWindow, photos: list[Photo]) -> list[PhotoQuery | NotFound]:

@@ -27,7 +27,7 @@ class Recent:
         most: answers that are kept; the one that was begun first goes.
     """
 
-    def __init__(self, seconds: float, share: float = 0.1, most: int = 128) -> None:
+    def __init__(self, seconds: float, share: float = 0.1, most: int = 4096) -> None:
         self._seconds = seconds
         self._share = share
         self._most = most

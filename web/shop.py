@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -67,6 +67,7 @@ class Shop(Protocol):
         duplicates: bool | None = None,
         exact: bool = False,
         min_similarity: float | None = None,
+        exclude: Collection[str] = (),
     ) -> Conditions:
         """What results must meet; what is None is as the settings say. Raises SettingError."""
         ...
@@ -114,6 +115,7 @@ class Options:
         dagster_url: where Dagster's UI is, for links; empty: no links.
         most_upload_bytes: the largest photo.
         patience: how slowly a photo may come.
+        fetch: whether callers may name a photo by its address.
         most_waiting: requests that may wait for their turn; more are told to come back later.
         refresh_seconds: how often the store is asked whether there is something new.
     """
@@ -123,5 +125,6 @@ class Options:
     dagster_url: str = ""
     most_upload_bytes: int = 20 << 20
     patience: Patience = PATIENCE
+    fetch: bool = True
     most_waiting: int = 64
     refresh_seconds: float = 5.0

@@ -96,6 +96,7 @@ class Showcase:
         try:
             if self._now is None or self._now.window.outdated():
                 window = self._open()
+                _open_models(window)
                 self._now = Showing(window, Goods(window))
             self.problem = None
             self.looked_at = time.time()
@@ -112,3 +113,11 @@ class Showcase:
                 # Whatever it was, the shop goes on with what it shows, and the next look may succeed.
                 _log.exception("Looking for a newer state of the shop failed")
                 self.problem = "Looking for a newer state of the shop failed; see the log"
+
+
+def _open_models(window: ShopWindow) -> None:
+    """So that the first photo does not wait for them. Products can be shown also where photos cannot be seen."""
+    try:
+        window.open_models()
+    except VetrinaError as error:
+        _log.warning("Photos cannot be searched: %s", error)

@@ -16,7 +16,7 @@ COOKIE = "vetrina_operations"
 _bearer = HTTPBearer(auto_error=False, description="The token of VETRINA_SERVE_TOKEN.")
 
 
-def require_token(
+async def require_token(
     request: Request,
     house: TheHouse,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
@@ -37,7 +37,7 @@ def signed_in(request: Request, house: TheHouse) -> bool:
     return house.doorkeeper.knows(request.cookies.get(COOKIE))
 
 
-def require_own_page(request: Request) -> None:
+async def require_own_page(request: Request) -> None:
     """For forms: raises Problem (403) unless the browser says that it was sent from a page of this server.
 
     The session's cookie is SameSite=Strict; this also holds off other ports and subdomains of the same site.

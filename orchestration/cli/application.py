@@ -45,6 +45,9 @@ Duplicates = Annotated[
     bool | None,
     typer.Option("--duplicates/--no-duplicates", help="Also products that show the same picture again."),
 ]
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", metavar="ID", help="Not this product; may be given several times.")
+]
 Exact = Annotated[bool, typer.Option("--exact", help="Compare with everything: what did the index miss?")]
 Confirm = Annotated[
     bool, typer.Option("--confirm-removals", help="Remove what a whole catalog lacks, however much it is.")

@@ -12,6 +12,7 @@ from orchestration.cli.application import (
     ClassName,
     Duplicates,
     Exact,
+    Exclude,
     Json,
     K,
     Picture,
@@ -26,6 +27,7 @@ def similar(
     k: K = 5,
     class_name: ClassName = None,
     where: Where = None,
+    exclude: Exclude = None,
     duplicates: Duplicates = None,
     exact: Exact = False,
     picture: Picture = None,
@@ -35,7 +37,7 @@ def similar(
     from orchestration.answers import similar_to_product
 
     deployment = open_deployment()
-    conditions = deployment.conditions(class_name, where, duplicates, exact)
+    conditions = deployment.conditions(class_name, where, duplicates, exact, exclude=exclude or ())
     show_report(similar_to_product(deployment, product_id, k, conditions, picture), as_json, printing.answer)
 
 
@@ -44,6 +46,7 @@ def search(
     k: K = 5,
     class_name: ClassName = None,
     where: Where = None,
+    exclude: Exclude = None,
     duplicates: Duplicates = None,
     exact: Exact = False,
     min_similarity: Annotated[
@@ -59,7 +62,7 @@ def search(
     from orchestration.answers import similar_to_photo
 
     deployment = open_deployment()
-    conditions = deployment.conditions(class_name, where, duplicates, exact, min_similarity)
+    conditions = deployment.conditions(class_name, where, duplicates, exact, min_similarity, exclude or ())
     show_report(similar_to_photo(deployment, photo, k, conditions, picture), as_json, printing.answer)
 
 

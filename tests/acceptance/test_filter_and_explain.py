@@ -44,6 +44,18 @@ def test_a_photo_is_searched_within_a_filter_too(priced: Shop, product_pictures:
     assert answer["available"] == 5
 
 
+def test_chosen_products_are_left_out_of_an_answer(priced: Shop, product_pictures: dict[str, bytes]) -> None:
+    answer = values("similar", "oak-chair", "--exclude", "box", "--exclude", "bootie", "-k", 9)
+    ids = {found["product_id"] for found in answer["similar"]}
+    assert ids == {"coffee-cup", "umbrella", "white-chair", "slippers"}
+    assert (answer["available"], answer["problems"]) == (4, [])
+    photo = priced.folder / "chair.png"
+    photo.write_bytes(product_pictures["oak-chair"])
+    said = run("search", photo, "--exclude", "oak-chair", "--exclude", "oak-chairs", "-k", 6).stdout
+    assert "These are all 6 that qualify." in said
+    assert "note Nothing to leave out: There is no product 'oak-chairs'" in said
+
+
 def test_a_wrong_filter_is_one_line(priced: Shop) -> None:
     assert "did you mean 'room'?" in refusal("similar", "oak-chair", "--where", "rom = Kitchen")
     assert "lacks a value at its end" in refusal("similar", "oak-chair", "--where", "room =")

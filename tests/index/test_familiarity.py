@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from index_samples import PLAIN, opened, shop, table, unit
 
-from vetrina.index.familiarity import FALSE_SHARE, Sample, calibrated, likeness
+from vetrina.index.familiarity import FALSE_SHARE, calibrated, likeness, sample_of_products
 from vetrina.index.manifest import MANIFEST, Manifest
 from vetrina.index.projection import Moments, Projection, to_index_space, unit_rows
 from vetrina.index.reader import open_folder
@@ -90,7 +90,7 @@ def test_the_sample_is_the_same_in_any_order_and_holds_whole_pictures_alone(monk
     items = shop(80, 12, seed=2, crops=2)
     samples = []
     for parts in ([items], [items[90:], items[:90]], [items[::-1]]):
-        sample = Sample()
+        sample = sample_of_products()
         for block in read_blocks(table(part) for part in parts):
             sample.add(block)
         samples.append(sample.vectors)

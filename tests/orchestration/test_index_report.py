@@ -53,3 +53,44 @@ def test_the_budget_of_time_reaches_the_index_and_must_not_be_negative(shop: Sho
     assert shop.deployment.wanted().settings.query_ms == 2.5
     with pytest.raises(SettingError, match="VETRINA_QUERY_MS is -1"):
         Settings.from_environment({"VETRINA_QUERY_MS": "-1"})
+
+
+def test_a_table_that_the_index_made_is_told_with_what_it_finds(
+    shop: Shop, server: FaultServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.work(shop.register(shop.catalog("spring", rows_of(server, ["oak-chair", "white-chair", "coffee-cup"]))))
+    said = shop.publish().metadata["similar_products"]
+    assert said["made_by"] == "exact" and said["why"].endswith("are few enough to compare all")
+    assert "recall" not in said
+    table = shop_status(shop.deployment, 10)["index"]["table"]
+    assert (table["made_by"], table["rows"], table["recall"]) == ("exact", 6, None)
+
+    shop.set(TABLE="index")
+    status = shop_status(shop.deployment, 10)
+    assert status["index"]["table"] is None
+    printing.status(status)
+    assert "Its table of similar products is not there" in capsys.readouterr().out
+    said = shop.publish().metadata["similar_products"]
+    assert (said["made_by"], said["built"], said["recall"], said["recall_lower_95"]) == ("index", True, 1.0, 1.0)
+    status = shop_status(shop.deployment, 10)
+    printing.status(status)
+    expected = "Table of similar products: made by the index, which finds 1.000 of its 6 lines (lower 95 % bound 1.000)"
+    assert expected in capsys.readouterr().out
+
+
+def test_how_the_dimensions_were_chosen_is_told_where_they_were(
+    shop: Shop, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.set(PROJECTION_DIMS="auto")
+    shop.work(shop.register(shop.catalog("spring", rows_of(server, ["oak-chair", "white-chair", "coffee-cup"]))))
+    said = shop.publish().metadata["similarity_index"]
+    # So few pictures are too few for any choice.
+    assert said["dims"] == 1280 and "dims_choice" not in said
+    assert not shop.publish().metadata["similarity_index"]["built"]
+
+    monkeypatch.setattr("vetrina.index.build.CANDIDATES", (2,))
+    monkeypatch.setattr("vetrina.index.dimensions.CANDIDATES", (2,))
+    monkeypatch.setattr("vetrina.index.dimensions.FEWEST_PER_DIM", 1)
+    shop.work(shop.register(shop.catalog("summer", rows_of(server, ["box"]))))
+    said = shop.publish().metadata["similarity_index"]
+    assert said["dims"] == 2 and said["dims_choice"]["frontier"][0]["dims"] == 2

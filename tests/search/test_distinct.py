@@ -57,6 +57,44 @@ def test_without_the_condition_all_copies_come(window: ShopWindow) -> None:
     assert len(found.answer.neighbours) == 9 and found.left_out == []
 
 
+def test_chosen_products_are_left_out_and_k_is_filled_all_the_same(window: ShopWindow) -> None:
+    plain = window.similar("coffee-cup", 4).answer
+    unwanted = frozenset(other.product_id for other in plain.neighbours[:2])
+    found = window.similar("coffee-cup", 4, Conditions(exclude=unwanted))
+    ids = [other.product_id for other in found.answer.neighbours]
+    assert len(ids) == 4 and ids[:2] == [other.product_id for other in plain.neighbours[2:]]
+    assert found.answer.available == plain.available - 2
+    assert found.problems == []
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_product_left_out_takes_none_that_shows_the_same_picture_with_it(window: ShopWindow, exact: bool) -> None:
+    conditions = Conditions(distinct=True, exact=exact, exclude=frozenset({"box-0", "coffee-cup"}))
+    ids = _ids(window, "coffee-cup", 9, conditions)
+    assert "box-1" in ids and "box-0" not in ids and len(ids) == 3
+
+
+def test_products_are_left_out_within_a_class_and_of_the_results_of_a_photo(
+    window: ShopWindow, product_pictures: dict[str, bytes]
+) -> None:
+    chairs = window.similar("oak-chair", 9, Conditions("Chair", exclude=frozenset({"white-chair"}))).answer
+    assert "white-chair" not in {other.product_id for other in chairs.neighbours}
+    assert chairs.available == window.similar("oak-chair", 9, Conditions("Chair")).answer.available - 1
+    boxes = frozenset(f"box-{number}" for number in range(5))
+    found = window.search(window.photo(product_pictures["box"]), 9, Conditions(exclude=boxes)).answer
+    assert found.available == len(found.neighbours) == 5
+
+
+def test_an_id_to_leave_out_that_the_shop_does_not_have_is_told_and_changes_nothing(window: ShopWindow) -> None:
+    plain = window.similar("oak-chair", 3)
+    found = window.similar("oak-chair", 3, Conditions(exclude=frozenset({"box-O"})))
+    assert found.answer == plain.answer
+    (problem,) = found.problems
+    assert problem.startswith("Nothing to leave out: There is no product 'box-O' in the index; did you mean 'box-0'")
+    many = window.similar("oak-chair", 3, Conditions(exclude=frozenset({*"abcdefg", "box-0"})))
+    assert len(many.problems) == 4 and many.problems[-1] == "Nothing to leave out for 4 ids more"
+
+
 def test_the_product_that_a_photo_shows_stays_among_its_results(
     window: ShopWindow, product_pictures: dict[str, bytes]
 ) -> None:

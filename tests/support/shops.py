@@ -32,25 +32,31 @@ _QUIET = printing.Steps(quiet=True)
 
 
 class Shop:
-    """One shop; the settings in force are those of the environment."""
+    """One shop. Its settings are put into the environment, and again whenever it is turned to: there may be others."""
 
     def __init__(self, folder: Path, environment: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self._environment = environment
+        self._own: dict[str, str] = {}
         self._runs = dg.DagsterInstance.ephemeral()
         folder.mkdir(parents=True, exist_ok=True)
         make_home(folder / "home")
-        environment.setenv("DAGSTER_HOME", str(folder / "home"))
+        self._own["DAGSTER_HOME"] = str(folder / "home")
         self.set(STORE=folder / "store", WORKERS=1, ALLOW_PRIVATE="yes", FETCH_ATTEMPTS=2)
 
     def set(self, **settings: object) -> None:
         """Change settings, named as in the environment without VETRINA_."""
-        for name, value in settings.items():
-            self._environment.setenv(f"VETRINA_{name}", str(value))
+        self._own |= {f"VETRINA_{name}": str(value) for name, value in settings.items()}
+        self._turn_to()
+
+    def _turn_to(self) -> None:
+        for name, value in self._own.items():
+            self._environment.setenv(name, value)
 
     @property
     def deployment(self) -> Deployment:
         """The shop as it is now."""
+        self._turn_to()
         return Deployment(Settings.from_environment())
 
     def catalog(self, name: str, rows: Sequence[Row]) -> str:
@@ -87,10 +93,12 @@ class Shop:
 
     def work(self, batch: Batch) -> RunReport:
         """Only the batch job: nothing is published. Its Dagster history is kept in memory, which is faster."""
+        self._turn_to()
         return run_batch(self._runs, batch.key)
 
     def publish(self) -> RunReport:
         """Only the publication, as `work`."""
+        self._turn_to()
         return run_publish(self._runs)
 
     def similar(self, product_id: str, k: int = 20) -> list[str]:

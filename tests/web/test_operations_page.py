@@ -67,6 +67,7 @@ def test_every_page_is_escaped_and_links_within_the_prefix(address: str) -> None
         answer = requests.get(f"{address}/operations{path}", timeout=30)
         assert answer.status_code == 200, path
         assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["referrer-policy"] == "same-origin"  # with none, forms have no origin
         seen += answer.text
         for tag, values in _Elements(answer.text).found:
             assert "style" not in values and not any(name.startswith("on") for name in values), (path, tag)

@@ -7,9 +7,12 @@ import requests
 from support import fault_server as faults
 from support.fault_server import FaultServer
 from support.shops import Shop
+from support.web_server import running
 
-from orchestration.serving import ServedShop
+from orchestration.serving import ServedShop, options_of
 from vetrina.pictures.addresses import refusal
+from vetrina.settings import Settings
+from web.application import build_app
 
 HOSTS = """
 127.0.0.1 localhost LOCALHOST. 127.1 0x7f000001 2130706433 017700000001 0.0.0.0 0 [::1] [::] [::ffff:127.0.0.1]
@@ -110,3 +113,13 @@ def test_a_strangers_address_has_less_patience_than_a_catalogs(web_shop: Shop) -
         limits = fetcher.limits
     assert (limits.allow_private, limits.attempts) == (False, 1)
     assert limits.deadline <= 15 < web_shop.deployment.settings.fetch_deadline
+
+
+def test_addresses_can_be_refused_altogether(web_shop: Shop, product_pictures: dict[str, bytes]) -> None:
+    options = options_of(Settings.from_environment({"VETRINA_SERVE_FETCH": "no"}), "")
+    with running(build_app(ServedShop(web_shop.deployment), options)) as address:
+        refused = ask(address, "http://shop.example/oak-chair.png")
+        assert told(refused) == (422, "no-fetching")
+        assert refused.json()["detail"] == "This server fetches no photos: send the photo itself"
+        sent = requests.post(f"{address}/api/v1/search", data=product_pictures["box"], timeout=60)
+        assert sent.json()["similar"][0]["product_id"] == "box"

@@ -22,3 +22,15 @@ def test_an_unknown_id_is_a_problem_that_names_the_nearest(served: str) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
     assert answer.json()["type"] == "urn:vetrina:problem:not-found"
     assert "did you mean 'oak-chair'" in answer.json()["detail"]
+
+
+def test_products_that_are_not_wanted_make_room_for_others(served: str) -> None:
+    def ids(*exclude: str) -> list[str]:
+        asked = {"id": "oak-chair", "k": 3, "exclude": exclude}
+        similar = requests.get(f"{served}/api/v1/similar", params=asked, timeout=30).json()["similar"]
+        return [other["product_id"] for other in similar]
+
+    first, *others = ids()
+    without = ids(first)
+    assert without[:2] == others
+    assert len(without) == 3

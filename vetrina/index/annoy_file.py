@@ -6,6 +6,7 @@ there, so it is checked here.
 
 from __future__ import annotations
 
+import math
 import shutil
 from functools import lru_cache
 from pathlib import Path
@@ -148,9 +149,11 @@ class AnnoyFile:
         """
         if self._index is None:
             raise IndexDamaged("The Annoy file is closed; open the index again")
-        if vector.shape != (self.dims,) or not np.isfinite(vector).all():
+        # Annoy takes Python's numbers out of a list in a tenth of the time that it takes NumPy's out of an array.
+        values = vector.tolist()
+        if vector.shape != (self.dims,) or not math.isfinite(sum(values)):
             raise SettingError(f"An Annoy query must be {self.dims} finite numbers, not shape {vector.shape}")
-        return np.array(self._index.get_nns_by_vector(vector, count, search_k), np.int64)
+        return np.array(self._index.get_nns_by_vector(values, count, search_k), np.int64)
 
     def inspected(self, vector: np.ndarray, search_k: int) -> int:
         """How many items Annoy compares with a vector: none that it meets is cut off. Raises as `nearest`."""

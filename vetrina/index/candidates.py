@@ -2,21 +2,25 @@
 
 Scores here are float32 and right up to ROUNDING; what is chosen from the candidates is scored again, exactly. The
 processor multiplies tiles of items that stay in its caches and keeps only the scores that reach a threshold, which a
-sample of the products gives for each; a card lists the nearest items.
+sample of the products gives for each; a card lists the nearest items; Annoy lists near ones, and may miss some.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import pairwise
-from math import isqrt
+from math import ceil, isqrt
 from typing import Protocol
 
 import numpy as np
 
+from vetrina.index.annoy_file import AnnoyFile
 from vetrina.index.device import Device, NumpyDevice
 from vetrina.index.rows import Rows
-from vetrina.index.scoring import ROUNDING
+from vetrina.index.scoring import ROUNDING, scan
+from vetrina.parallel import ordered_map
 
 _CELLS = 1 << 23  # float32 scores held at once: 32 MB
 _COLUMNS = 8192
@@ -24,7 +28,24 @@ _CHUNK = 64
 OWN, OTHERS = 1024, 4096
 """Rows of a tile, 16 MB of scores. Smaller ones keep BLAS threads waiting, larger ones leave the caches."""
 _KEPT = 1 << 22  # scores that may reach the thresholds of a block of products: 64 MB with their places
+_FIRST = 32  # items that Annoy is asked for at first
+_SHARE = 8  # beyond one item in eight, comparing with all is faster than Annoy
+_LOOKED_AT = 4096  # members of a class: half a millisecond at 128 dimensions
 _SAMPLE = 5  # one kept score costs about as much as this many products of 150 numbers
+
+
+@dataclass(frozen=True, slots=True)
+class AnnoySearch:
+    """How Annoy is asked for what is near the items of a product.
+
+    Attributes:
+        nodes: that are visited for each item, as `search_k` of Annoy; more where more items are asked for.
+        workers: products asked for at the same time.
+    """
+
+    annoy: AnnoyFile
+    nodes: int
+    workers: int = 1
 
 
 class Candidates(Protocol):
@@ -41,16 +62,18 @@ class Candidates(Protocol):
 
 
 def candidates(
-    rows: Rows, loss: np.ndarray, k: int, device: Device, part: range, by_class: bool
+    rows: Rows, loss: np.ndarray, k: int, device: Device, part: range | np.ndarray, by_class: bool
 ) -> Iterator[tuple[int, Candidates]]:
     """Some products, in order, with their candidates.
 
     Args:
         loss: float64 [own kind, other's kind], what a pair of items loses.
         k: how many others are wanted of each.
-        part: which products, by their positions.
+        part: which products, by their positions. A range is worked in tiles, others one by one.
         by_class: `best_of` and `best_but` will be asked for, so a list of the nearest is seldom enough.
     """
+    if not isinstance(part, range):
+        return ((product, _line_of(rows, loss, product)) for product in part.tolist())
     if not isinstance(device, NumpyDevice):
         return _by_lists(rows, loss, k, device, part)
     return _by_lines(rows, loss, part) if by_class else _by_thresholds(rows, loss, k, part)
@@ -76,28 +99,28 @@ class _Line:
 
 
 class _List:
-    """Candidates from the nearest items only; where those do not settle it, from the scores of all products.
+    """Candidates from the nearest items only; where those do not settle it, from more of them.
 
     Args:
         products, scores: int64 and float32 [c], the products of those items and their best scores.
         bound: no product that is missing scores more.
-        line: gives the scores of all products.
+        more: gives candidates that are nearer to settling it.
     """
 
-    def __init__(self, products: np.ndarray, scores: np.ndarray, bound: float, line: Callable[[], np.ndarray]) -> None:
-        self._products, self._scores, self._bound, self._line = products, scores, bound, line
+    def __init__(self, products: np.ndarray, scores: np.ndarray, bound: float, more: Callable[[], Candidates]) -> None:
+        self._products, self._scores, self._bound, self._more = products, scores, bound, cache(more)
 
     def best(self, k: int) -> np.ndarray:
         found = self._settled(np.ones(len(self._products), bool), k)
-        return _Line(self._line()).best(k) if found is None else found
+        return self._more().best(k) if found is None else found
 
     def best_of(self, members: np.ndarray, k: int) -> np.ndarray:
         found = self._settled(_within(self._products, members), k)
-        return _Line(self._line()).best_of(members, k) if found is None else found
+        return self._more().best_of(members, k) if found is None else found
 
     def best_but(self, members: np.ndarray, k: int) -> np.ndarray:
         found = self._settled(~_within(self._products, members), k)
-        return _Line(self._line()).best_but(members, k) if found is None else found
+        return self._more().best_but(members, k) if found is None else found
 
     def _settled(self, counting: np.ndarray, k: int) -> np.ndarray | None:
         """What may be among the k best of those that count; None when one that is missing may be, too."""
@@ -174,7 +197,7 @@ def _by_thresholds(rows: Rows, loss: np.ndarray, k: int, part: range) -> Iterato
         for product in range(low, high):
             mine = slice(*bounds[own[[product - low, product - low + 1]] - own[0]])
             found = _best_of_products(rows, product, items[mine], scores[mine])
-            yield product, _List(*found, float(thresholds[product - low]), _line(rows, loss, product))
+            yield product, _List(*found, float(thresholds[product - low]), partial(_line_of, rows, loss, product))
 
 
 def _reaching(
@@ -210,15 +233,67 @@ def _reaching(
     return np.searchsorted(own[order], np.arange(len(left) + 1)), items[order], scores[order]
 
 
-def _line(rows: Rows, loss: np.ndarray, product: int) -> Callable[[], np.ndarray]:
-    """Gives the scores of all products for one."""
+def _line_of(rows: Rows, loss: np.ndarray, product: int) -> Candidates:
+    """The candidates of one product from the scores of all others."""
+    scores = _scores_of(rows, loss, product, None)
+    scores[product] = -np.inf
+    return _Line(scores)
 
-    def line() -> np.ndarray:
-        (found,) = _scores(rows, loss, product, product + 1)
-        found[product] = -np.inf
+
+def _scores_of(rows: Rows, loss: np.ndarray, product: int, others: np.ndarray | None) -> np.ndarray:
+    """Scores up to ROUNDING of one product with some (ascending) or all: float32."""
+    own = slice(int(rows.starts[product]), int(rows.starts[product + 1]))
+    items = None if others is None else rows.items_of(others)
+    return scan(rows, rows.vectors[own], rows.kinds[own], loss, items)[1]
+
+
+def by_annoy(
+    rows: Rows, loss: np.ndarray, k: int, search: AnnoySearch, products: Iterable[int]
+) -> Iterator[tuple[int, Candidates]]:
+    """Some products, in order, with those that Annoy finds near them. See `candidates` for the arguments."""
+    want = max(_FIRST, ceil(2 * k * len(rows) / rows.products))
+
+    def near(product: int) -> tuple[int, Candidates]:
+        return product, _Near(rows, loss, product, _listed(rows, loss, search, product, want, search.nodes))
+
+    return ordered_map(near, products, search.workers)
+
+
+def _listed(rows: Rows, loss: np.ndarray, search: AnnoySearch, product: int, want: int, nodes: int) -> Candidates:
+    """The products of the items that Annoy finds near a product's; where it would be asked for too many, all."""
+    if want * _SHARE > len(rows):
+        return _line_of(rows, loss, product)
+    own = slice(int(rows.starts[product]), int(rows.starts[product + 1]))
+    vectors, kinds = rows.vectors[own], rows.kinds[own]
+    near = [search.annoy.nearest(vector, want, max(want, nodes)) for vector in vectors]
+    items = np.unique(np.concatenate(near))
+    scores = vectors @ rows.vectors[items].T - loss[kinds][:, rows.kinds[items]].astype(np.float32)
+    # What is not returned is farther than the last that is; which kind it is of is not known.
+    last = [rows.vectors[found[-1]] @ vector for found, vector in zip(near, vectors, strict=True)]
+    bound = float((np.array(last) - loss[kinds].min(axis=1)).max())
+    found = _best_of_products(rows, product, items, scores.max(axis=0))
+    return _List(*found, bound, partial(_listed, rows, loss, search, product, 2 * want, 2 * nodes))
+
+
+class _Near:
+    """Candidates that Annoy finds; in a small class all members are looked at, which takes less than finding them."""
+
+    def __init__(self, rows: Rows, loss: np.ndarray, product: int, listed: Candidates) -> None:
+        self._rows, self._loss, self._product, self._listed = rows, loss, product, listed
+
+    def best(self, k: int) -> np.ndarray:
+        return self._listed.best(k)
+
+    def best_of(self, members: np.ndarray, k: int) -> np.ndarray:
+        if len(members) > _LOOKED_AT:
+            return self._listed.best_of(members, k)
+        scores = _scores_of(self._rows, self._loss, self._product, members)
+        scores[members == self._product] = -np.inf
+        found: np.ndarray = members[_survivors(scores, k)]
         return found
 
-    return line
+    def best_but(self, members: np.ndarray, k: int) -> np.ndarray:
+        return self._listed.best_but(members, k)
 
 
 def _by_lists(rows: Rows, loss: np.ndarray, k: int, device: Device, part: range) -> Iterator[tuple[int, Candidates]]:
@@ -236,7 +311,7 @@ def _by_lists(rows: Rows, loss: np.ndarray, k: int, device: Device, part: range)
             mine = slice(int(rows.starts[product]) - own.start, int(rows.starts[product + 1]) - own.start)
             bound = float(scores[mine, -1].max()) if depth < len(rows) else -np.inf
             found = _best_of_products(rows, product, items[mine].ravel(), scores[mine].ravel())
-            yield product, _List(*found, bound, _line(rows, loss, product))
+            yield product, _List(*found, bound, partial(_line_of, rows, loss, product))
 
 
 def _best_of_products(rows: Rows, product: int, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

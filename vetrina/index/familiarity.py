@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from vetrina.index.projection import Projection, to_index_space, unit_rows
-from vetrina.index.rows import Block
+from vetrina.index.sampling import Sample
 from vetrina.index.settings import WHOLE
 
 NTH = 10
@@ -38,25 +38,9 @@ _FOLDS = 4
 _TINY = 1e-9  # variance of a row that is rounding
 
 
-class Sample:
-    """Vectors of some whole pictures: those with the smallest hashes, so in whatever order they come.
-
-    Attributes:
-        vectors: float32 [n, D], n up to 1 000, ascending by hash.
-    """
-
-    def __init__(self) -> None:
-        self.vectors = np.zeros((0, 0), np.float32)
-        self._hashes = np.zeros(0, np.uint64)
-
-    def add(self, block: Block) -> None:
-        """Take in a block of items."""
-        whole = np.array([kind == WHOLE for kind in block.meta["kind"].to_pylist()], bool)
-        hashes = np.concatenate([self._hashes, block.hashes[whole]])
-        kept = np.argsort(hashes, kind="stable")[:_MOST]
-        own = self.vectors.reshape(-1, block.vectors.shape[1])
-        self.vectors = np.concatenate([own, block.vectors[whole]])[kept]
-        self._hashes = hashes[kept]
+def sample_of_products() -> Sample:
+    """An empty sample, of whole pictures, for `calibrated`."""
+    return Sample(_MOST, (WHOLE,))
 
 
 def likeness(vectors: np.ndarray, nearest: np.ndarray, projection: Projection | None, length: float) -> np.ndarray:

@@ -15,6 +15,7 @@ VECTORS = "vectors.npy"
 ITEMS = "items.parquet"
 PROJECTION = "projection.npz"
 ANNOY = "index.ann"
+CELLS = "cells.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,13 @@ class Manifest:
         products, items: counts.
         raw_dims, dims: dimensions of the extractor's vectors and of the index space.
         projection: {"dims", "variance_kept"} or `None`; `projection_note` says why there is none.
+        dims_choice: how their number was chosen; see `vetrina.index.dimensions.Choice.as_json`. Empty where it was set.
         annoy: {"trees", "search_k", "outside_search_k", "seed", "n_jobs", "metric"}; `None` for the third means exact
             search, and an index of before it was measured lacks it.
         recall: measured; see `vetrina.index.tuning.Tuned.as_json`.
         serve_with: "annoy" or "exact", `serve_reason` says why.
+        cells: {"count", "share", "filters"} of the cells that filtered searches read, see
+            `vetrina.index.cell_tuning.CellsTuned`. Empty in an index of before, and of too few items to need them.
         settings: the settings of the build.
         fingerprints: role → fingerprint of the model (extractor, detector, …).
         extractor: the handle of the extractor, by which photos are embedded as the items were; empty in an index of
@@ -65,6 +69,8 @@ class Manifest:
     created_at: str
     extractor: str = ""
     nothing_similar: dict[str, Any] = field(default_factory=dict)
+    dims_choice: dict[str, Any] = field(default_factory=dict)
+    cells: dict[str, Any] = field(default_factory=dict)
     files: dict[str, FileCheck] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -91,6 +97,8 @@ class Manifest:
             value["files"] = {name: FileCheck(**check) for name, check in value["files"].items()}
             value.setdefault("extractor", "")
             value.setdefault("nothing_similar", {})
+            value.setdefault("dims_choice", {})
+            value.setdefault("cells", {})
             return Manifest(**{entry.name: value[entry.name] for entry in fields(Manifest)})
         except (KeyError, TypeError, AttributeError) as error:
             raise IndexDamaged(f"The index manifest is incomplete: {error}") from error

@@ -6,6 +6,7 @@ items in another order has the same bytes, and the tail's scores equal the rebui
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,19 +72,26 @@ class Moments:
 
     def projection(self, dims: int) -> Projection | None:
         """The `dims` directions of most variance; `None` when the vectors do not vary."""
+        return next(iter(self.projections([dims])), None)
+
+    def projections(self, sizes: Sequence[int]) -> list[Projection]:
+        """The directions of most variance, so many for each size (ascending); none when the vectors do not vary."""
         mean = self._sum / self.count
         covariance = self._products / self.count - np.outer(mean, mean)
         total = float(np.trace(covariance))
         # The rounding of constant vectors leaves nothing; anything this small is noise.
         if total / _SCALE**2 < 1e-9:
-            return None
+            return []
         values, vectors = np.linalg.eigh(covariance)
-        components = vectors[:, ::-1][:, :dims].copy()
+        components = vectors[:, ::-1][:, : sizes[-1]].copy()
         largest = np.abs(components).argmax(axis=0)
         # An eigenvector is known up to its sign; fix it.
         components *= np.sign(components[largest, np.arange(components.shape[1])])
-        kept = float(np.clip(values[::-1][:dims].sum() / total, 0.0, 1.0))
-        return Projection(mean / _SCALE, components, kept)
+        kept = [float(np.clip(values[::-1][:size].sum() / total, 0.0, 1.0)) for size in sizes]
+        return [
+            Projection(mean / _SCALE, components[:, :size].copy(), share)
+            for size, share in zip(sizes, kept, strict=True)
+        ]
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,10 +17,11 @@ from vetrina.index.build import build_index
 from vetrina.index.device import choose_device
 from vetrina.index.manifest import Manifest
 from vetrina.index.reader import Index, open_folder
-from vetrina.index.settings import IndexSettings, TableSettings
+from vetrina.index.settings import EXACT, IndexSettings, TableSettings
 from vetrina.index.sources import IndexItems
 from vetrina.index.table import SIMILAR_SCHEMA, Pictures, pictures_of, similar_products, write_similar_json
 from vetrina.index.table_parts import drop_parts, in_parts
+from vetrina.index.table_search import exact_work, table_search
 from vetrina.index.versions import Published, current, open_index, publish, verify
 from vetrina.index.wanted import is_made_of, table_folder
 from vetrina.pictures.collecting import Progress
@@ -47,6 +50,8 @@ class TableReport:
     Attributes:
         products: those that have similar ones.
         short: those that have fewer than k although there are more products: the others all show a picture again.
+        made_by, why: "exact" or "index", and for what reason.
+        recall: of the lines that the index found; see `vetrina.index.table_search`. Empty in an exact table.
     """
 
     folder: str
@@ -54,6 +59,9 @@ class TableReport:
     products: int
     short: int
     built: bool
+    made_by: str = EXACT
+    why: str = ""
+    recall: dict[str, Any] = field(default_factory=dict)
 
 
 def publish_index(
@@ -168,42 +176,53 @@ def publish_table(
     interrupted goes on where it was.
 
     Args:
-        workers: pictures to decode at the same time, where their prints are not known yet.
+        workers: pictures to decode at the same time, where their prints are not known yet, and products to search for.
         progress: told of products done. print_progress: of prints made.
     """
     folder = table_folder(published.version, settings)
     with store.exclusive("similar-products"):
-        try:
-            report = TableReport(folder, **store.read_json(f"{folder}/table.json"), built=False)
+        standing = standing_table(store, published, settings)
+        if standing is not None:
             point_to_table(store, published, folder)  # a rollback may have left it at another
-            return report
-        except FileNotFoundError:
-            pass
+            return standing
         index = open_index(store, published)
         pictures = _pictures(store, index, workers, print_progress) if settings.hide_duplicates else None
-        items, dims = index.rows.vectors.shape
-        chosen = choose_device(device, 2.0 * items * items * dims)
+        lines = partial(
+            similar_products,
+            index,
+            settings.neighbours,
+            same_class=settings.same_class,
+            min_score=None,
+            pictures=pictures,
+        )
+        how = table_search(index, settings, lambda sample, search: lines(part=sample, search=search), workers)
+        multiplier = choose_device(device, exact_work(index)) if how.search is None else None
 
         def make(part: range) -> Iterator[pa.Table]:
-            return similar_products(
-                index,
-                settings.neighbours,
-                same_class=settings.same_class,
-                min_score=None,
-                pictures=pictures,
-                part=part,
-                device=chosen,
-            )
+            return lines(part=part, device=multiplier, search=how.search)
 
         parts = in_parts(store, folder, index.rows.products, make, SIMILAR_SCHEMA, progress)
         expected = min(settings.neighbours, index.rows.products - 1)
         counts = _write_table(store, folder, parts, expected)
         full = counts.pop("full")
         short = index.rows.products - full if expected else 0
-        store.write_json(f"{folder}/table.json", counts | {"short": short})
+        report = TableReport(
+            folder, **counts, short=short, built=True, made_by=how.made_by, why=how.why, recall=how.recall
+        )
+        values = {name: value for name, value in asdict(report).items() if name not in ("folder", "built")}
+        store.write_json(f"{folder}/table.json", values)
         drop_parts(store, folder)
         point_to_table(store, published, folder)
-    return TableReport(folder, **counts, short=short, built=True)
+    return report
+
+
+def standing_table(store: Store, published: Published, settings: TableSettings) -> TableReport | None:
+    """The table of an index version that is there already; None when it has to be made first."""
+    folder = table_folder(published.version, settings)
+    try:
+        return TableReport(folder, **store.read_json(f"{folder}/table.json"), built=False)
+    except FileNotFoundError:
+        return None
 
 
 def _pictures(store: Store, index: Index, workers: int, progress: Progress) -> Pictures:

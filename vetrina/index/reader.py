@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 
 from vetrina.errors import IndexDamaged
 from vetrina.index.annoy_file import AnnoyFile
+from vetrina.index.cells import Cells
 from vetrina.index.manifest import (
     ANNOY,
+    CELLS,
     ITEMS,
     MANIFEST,
     PROJECTION,
@@ -35,6 +37,7 @@ class Index:
         rows: items, vectors and products, in index space.
         annoy: the opened Annoy file.
         projection: from extractor space to index space; `None` when they are the same.
+        cells: the items by neighbourhood; `None` where there are too few to need it, or in an index of before.
     """
 
     version: str
@@ -42,6 +45,7 @@ class Index:
     rows: Rows
     annoy: AnnoyFile
     projection: Projection | None
+    cells: Cells | None = None
 
 
 def check_file(file: Path, check: FileCheck) -> None:
@@ -79,7 +83,8 @@ def open_files(manifest: Manifest, locate: Callable[[str, FileCheck], Path]) -> 
     Raises:
         IndexDamaged: a file is missing, altered or contradicts the manifest.
     """
-    needed = {VECTORS, ITEMS, ANNOY} | ({PROJECTION} if manifest.projection else set())
+    needed = {VECTORS, ITEMS, ANNOY}
+    needed |= {name for name, used in ((PROJECTION, manifest.projection), (CELLS, manifest.cells)) if used}
     if missing := sorted(needed - set(manifest.files)):
         raise IndexDamaged(f"The index manifest does not list {missing[0]}")
     # Every file is verified before the first one is mapped.
@@ -100,4 +105,5 @@ def open_files(manifest: Manifest, locate: Callable[[str, FileCheck], Path]) -> 
     rows = Rows(vectors, table)
     if rows.products != manifest.products:
         raise IndexDamaged(f"The index holds {rows.products} products; its manifest says {manifest.products}")
-    return Index(version_of(manifest), manifest, rows, AnnoyFile(paths[ANNOY], vectors), projection)
+    cells = Cells.load(paths[CELLS], manifest.items, manifest.dims) if manifest.cells else None
+    return Index(version_of(manifest), manifest, rows, AnnoyFile(paths[ANNOY], vectors), projection, cells)

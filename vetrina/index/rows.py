@@ -5,6 +5,7 @@ An *item* is a picture or a crop; the items of a product are contiguous rows, it
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from vetrina.errors import StoreError
+from vetrina.index.columns import Records, Texts, encoded, one_array
 from vetrina.index.projection import Projection, to_index_space
 from vetrina.index.settings import CROP, KINDS
 
@@ -178,12 +180,14 @@ class Rows:
         first = np.flatnonzero(changed)
         self.starts = np.append(first, len(table)).astype(np.int64)
         self.product_of = np.cumsum(changed) - 1
-        self._ids = pa.concat_arrays(ids.take(first).chunks or [pa.array([], pa.string())])
-        # One array each, so that a value is found without a search for its chunk.
-        self._columns = {
-            name: pa.concat_arrays(column.chunks or [pa.array([], column.type)])
-            for name, column in zip(self.table.column_names, self.table.columns, strict=True)
-        }
+        self._ids = one_array(ids.take(first))
+        self._last_found: tuple[str | None, int | None] = None, None
+        self._id_texts = Texts(self._ids)
+        self._crop_ids, self._pictures = (Texts(one_array(table[name])) for name in ("crop_id", "sha256"))
+        self._label_codes, self._label_names = encoded(one_array(table["label"]))
+        batches, self._batch_names = encoded(one_array(table["batch"]))
+        numbers = (one_array(table[name]).to_numpy(zero_copy_only=False) for name in ("score", *_BOX))
+        self._records = Records(self.kinds, self._label_codes, batches, *numbers)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -195,7 +199,7 @@ class Rows:
 
     def product_id(self, product: int) -> str:
         """The id of a product by its position."""
-        return str(self._ids[int(product)].as_py())
+        return self._id_texts[product]
 
     def product_ids(self, products: np.ndarray) -> list[str]:
         """The ids of some products by their positions."""
@@ -207,8 +211,13 @@ class Rows:
 
     def find(self, product_id: str) -> int | None:
         """The position of a product, `None` when it is not here."""
-        at = self.position(product_id)
-        return at if at < self.products and self.product_id(at) == product_id else None
+        # A product that asks is looked up again at once, so as not to be its own neighbour.
+        known, found = self._last_found
+        if known != product_id:
+            at = self.position(product_id)
+            found = at if at < self.products and self.product_id(at) == product_id else None
+            self._last_found = product_id, found
+        return found
 
     def position(self, product_id: str) -> int:
         """Where the id is or would be in the order of ids."""
@@ -233,18 +242,14 @@ class Rows:
 
     def items_of(self, products: np.ndarray) -> np.ndarray:
         """Rows of the items of the products, in the order given: int64."""
-        counts = self.starts[products + 1] - self.starts[products]
-        offsets = np.repeat(self.starts[products] - (np.cumsum(counts) - counts), counts)
-        return offsets + np.arange(counts.sum())
+        if self.products == len(self):
+            return products
+        return runs(self.starts[products], self.starts[products + 1])
 
     @cached_property
     def _postings(self) -> dict[str | None, np.ndarray]:
-        codes = self.table["label"].combine_chunks().dictionary_encode(null_encoding="encode")
-        if isinstance(codes, pa.ChunkedArray):
-            codes = codes.combine_chunks()
-        indices = codes.indices.to_numpy(zero_copy_only=False)
+        indices, names = self._label_codes, self._label_names
         order = np.argsort(indices, kind="stable")
-        names = codes.dictionary.to_pylist()
         bounds = np.searchsorted(indices[order], np.arange(len(names) + 1))
         return {name: order[bounds[i] : bounds[i + 1]] for i, name in enumerate(names)}
 
@@ -260,30 +265,38 @@ class Rows:
             return lists[0]
         return np.sort(np.concatenate(lists)) if lists else np.zeros(0, np.int64)
 
+    def labelled(self, items: np.ndarray, labels: Collection[str]) -> np.ndarray:
+        """Which of some items have one of the labels: bool, as long as `items`."""
+        wanted = [code for code, name in enumerate(self._label_names) if name in labels]
+        return np.isin(self._label_codes[items], wanted)
+
     def infos(self, rows: np.ndarray) -> list[ItemInfo]:
         """What is known of the items in some rows, in their order."""
-        return [
-            ItemInfo(
-                crop_id=item["crop_id"],
-                sha256=item["sha256"],
-                kind=item["kind"],
-                label=item["label"],
-                score=item["score"],
-                box=(item["ymin"], item["xmin"], item["ymax"], item["xmax"]),
-                batch=item["batch"],
-            )
-            for item in self._items(rows)
-        ]
+        return [self.info(row) for row in rows.tolist()]
 
-    def _items(self, rows: np.ndarray) -> Iterator[dict[str, Any]]:
-        """A few items as plain values: one by one, since Arrow's `take` of a table wakes its threads for them."""
-        for row in rows.tolist():
-            yield {name: column[row].as_py() for name, column in self._columns.items()}
+    def info(self, row: int) -> ItemInfo:
+        """What is known of the item in a row."""
+        kind, label, batch, score, *box = self._records[row]
+        return ItemInfo(
+            crop_id=self._crop_ids[row],
+            sha256=self._pictures[row],
+            kind=KINDS[kind],
+            label=self._label_names[label],
+            score=None if math.isnan(score) else score,
+            box=tuple(box),
+            batch=self._batch_names[batch],
+        )
 
     def labels_of(self, part: slice) -> set[str]:
         """The labels of the items in some rows."""
-        labels = self._columns["label"].slice(part.start, part.stop - part.start).to_pylist()
+        labels = (self._label_names[code] for code in self._label_codes[part].tolist())
         return {label for label in labels if label is not None}
+
+
+def runs(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """The whole numbers from each start up to its end, which is left out, one run after the other: int64."""
+    counts = ends - starts
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
 def rows_from_tables(tables: Iterable[pa.Table], dims: int, projection: Projection | None) -> Rows:

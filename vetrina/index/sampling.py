@@ -1,11 +1,42 @@
-"""The queries that the recall of an index is measured with: items of every label, and vectors from outside."""
+"""Samples of the items: for the recall of an index, of every label and from outside; and while a stream is read."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
+
+from vetrina.index.rows import Block
+from vetrina.index.settings import KINDS
 
 _FARTHEST = 0.5  # beyond, the other item is the nearer one
 _TINY = 1e-6
+
+
+class Sample:
+    """Vectors of some items: those with the smallest hashes, so in whatever order they come.
+
+    Args:
+        most: how many.
+        kinds: only items of these.
+
+    Attributes:
+        vectors: float32 [n, D], n up to `most`, ascending by hash.
+    """
+
+    def __init__(self, most: int, kinds: Collection[str] = KINDS) -> None:
+        self.vectors = np.zeros((0, 0), np.float32)
+        self._most, self._kinds = most, kinds
+        self._hashes = np.zeros(0, np.uint64)
+
+    def add(self, block: Block) -> None:
+        """Take in a block of items."""
+        chosen = np.array([kind in self._kinds for kind in block.meta["kind"].to_pylist()], bool)
+        hashes = np.concatenate([self._hashes, block.hashes[chosen]])
+        kept = np.argsort(hashes, kind="stable")[: self._most]
+        own = self.vectors.reshape(-1, block.vectors.shape[1])
+        self.vectors = np.concatenate([own, block.vectors[chosen]])[kept]
+        self._hashes = hashes[kept]
 
 
 def stratified(labels: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

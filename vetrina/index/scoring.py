@@ -81,24 +81,30 @@ def best_pairs(rows: Rows, items: np.ndarray, query: np.ndarray, kinds: np.ndarr
     Args:
         items: int64, rows grouped by product.
     """
+    # Few operations: beside Annoy, which leaves nothing in the processor's caches, each one costs microseconds.
     count = len(items)
     scores, cosines = np.empty(count), np.empty(count)
-    query_rows = np.empty(count, np.int64)
-    wide = query.astype(np.float64)
-    size = max(1, _CELLS // (query.shape[1] + len(query)))
+    scores.fill(-np.inf)
+    query_rows = np.zeros(count, np.int64)
+    size = max(1, _CELLS // query.shape[1])
     for start in range(0, count, size):
         part = slice(start, start + size)
         vectors = rows.vectors[items[part]].astype(np.float64)
-        cosine = np.stack([(vectors * row).sum(axis=1) for row in wide], axis=1).clip(-1.0, 1.0)
-        adjusted = cosine - penalties[kinds[None, :], rows.kinds[items[part]][:, None]]
-        best = adjusted.argmax(axis=1)
-        across = np.arange(len(best))
-        scores[part], cosines[part], query_rows[part] = adjusted[across, best], cosine[across, best], best
+        codes = rows.kinds[items[part]]
+        for at, (row, kind) in enumerate(zip(query.astype(np.float64), kinds.tolist(), strict=True)):
+            cosine = np.add.reduce(vectors * row, axis=1)
+            np.minimum(cosine, 1.0, out=cosine)
+            np.maximum(cosine, -1.0, out=cosine)
+            adjusted = cosine - penalties[kind][codes]
+            better = adjusted > scores[part]
+            np.copyto(scores[part], adjusted, where=better)
+            np.copyto(cosines[part], cosine, where=better)
+            np.copyto(query_rows[part], at, where=better)
     owners = rows.product_of[items]
-    if not count:
-        return Pairs(owners, scores, cosines, query_rows, items)
     new = _changes(owners)
-    first = np.flatnonzero(new)
+    (first,) = new.nonzero()
+    if len(first) == count:
+        return Pairs(owners, scores, cosines, query_rows, items)
     group = np.cumsum(new) - 1
     top = np.maximum.reduceat(scores, first)
     hits = np.flatnonzero(scores == top[group])
@@ -106,10 +112,21 @@ def best_pairs(rows: Rows, items: np.ndarray, query: np.ndarray, kinds: np.ndarr
     return Pairs(owners[winners], top, cosines[winners], query_rows[winners], items[winners])
 
 
+def best_of_each(owners: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each owner once, ascending, and the best of its scores."""
+    order = np.argsort(owners, kind="stable")
+    owners, scores = owners[order], scores[order]
+    if not len(owners):
+        return owners, scores
+    first = np.flatnonzero(_changes(owners))
+    return owners[first], np.maximum.reduceat(scores, first)
+
+
 def _changes(owners: np.ndarray) -> np.ndarray:
     """Where a run of equal values starts: bool, as long as `owners`."""
-    new = np.ones(len(owners), bool)
-    new[1:] = owners[1:] != owners[:-1]
+    new = np.empty(len(owners), bool)
+    new[:1] = True
+    np.not_equal(owners[1:], owners[:-1], out=new[1:])
     return new
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from vetrina.errors import SettingError
 WHOLE, CROP = "whole", "crop"
 KINDS = (WHOLE, CROP)  # the position of a name is its code in arrays
 SERVE = ("auto", "annoy", "exact")
+AUTO: Final = "auto"
+EXACT, BY_INDEX = "exact", "index"
+TABLES = (AUTO, EXACT, BY_INDEX)
+"""How the table of similar products may be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +53,9 @@ def penalty_matrix(penalties: Penalties) -> np.ndarray:
 
 def kind_codes(kinds: tuple[str, ...]) -> np.ndarray:
     """Codes of kind names: uint8 [n]. Raises SettingError for an unknown name."""
-    unknown = sorted(set(kinds) - set(KINDS))
-    if unknown:
-        raise SettingError(f"{unknown[0]!r} is not a kind of item; use one of {', '.join(KINDS)}")
+    for kind in kinds:
+        if kind not in KINDS:
+            raise SettingError(f"{kind!r} is not a kind of item; use one of {', '.join(KINDS)}")
     return np.array([KINDS.index(kind) for kind in kinds], np.uint8)
 
 
@@ -62,18 +67,23 @@ class TableSettings:
         neighbours: similar products of each (k).
         same_class: those of the same class come first.
         hide_duplicates: none shows the picture of the product itself, or of a better one, again.
+        made_by: "exact" compares all items, "index" lets the index find them, "auto" is exact up to so many items
+            (`vetrina.index.table_search`).
 
     Raises:
-        SettingError: neighbours below 1.
+        SettingError: neighbours below 1, or another way of making it.
     """
 
     neighbours: int = 10
     same_class: bool = False
     hide_duplicates: bool = True
+    made_by: str = AUTO
 
     def __post_init__(self) -> None:
         if self.neighbours < 1:
             raise SettingError(f"The number of similar products is {self.neighbours}; it must be at least 1")
+        if self.made_by not in TABLES:
+            raise SettingError(f"VETRINA_TABLE is {self.made_by!r}; use one of {', '.join(TABLES)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +91,9 @@ class IndexSettings:
     """Settings of one build.
 
     Attributes:
-        projection_dims: dimensions of the index space; `None` keeps the extractor's. Left out by itself when
-            there are fewer than four items per dimension (too few to estimate it) or nothing to gain.
+        projection_dims: dimensions of the index space; `None` keeps the extractor's, AUTO chooses
+            (`vetrina.index.dimensions`). A number is left out by itself when there are fewer than four items per
+            dimension (too few to estimate it) or nothing to gain.
         trees: Annoy trees; `None` finds out.
         search_k: Annoy nodes to inspect per query; `None` finds out.
         recall_target: share of the true `recall_k` nearest items that Annoy must find, with 95 % confidence.
@@ -99,7 +110,7 @@ class IndexSettings:
         SettingError: a value that cannot be used.
     """
 
-    projection_dims: int | None = 128
+    projection_dims: int | Literal["auto"] | None = 128
     trees: int | None = None
     search_k: int | None = None
     recall_target: float = 0.99
@@ -114,7 +125,7 @@ class IndexSettings:
     def __post_init__(self) -> None:
         for name in ("projection_dims", "trees", "search_k", "recall_k", "recall_sample", "seed"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and value != AUTO and value < 1:
                 raise SettingError(f"{name} is {value}; it must be at least 1")
         if not 0.0 < self.recall_target <= 1.0:
             raise SettingError(f"recall_target is {self.recall_target}; it must be above 0 and at most 1")

@@ -1,6 +1,7 @@
-"""The table of similar products for a shop's database: every product with its nearest others, exactly.
+"""The table of similar products for a shop's database: every product with its nearest others.
 
-All pairs by matrix products of bounded size; memory does not grow with the square of the products.
+Exactly, by all pairs in matrix products of bounded size, or from what Annoy finds; either way what is listed is scored
+exactly, and memory does not grow with the square of the products.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from vetrina.errors import SettingError, StoreError
-from vetrina.index.candidates import Candidates, candidates
+from vetrina.index.candidates import AnnoySearch, Candidates, by_annoy, candidates
 from vetrina.index.device import Device, NumpyDevice
 from vetrina.index.reader import Index
 from vetrina.index.rows import Rows
@@ -96,8 +97,9 @@ def similar_products(
     min_score: float | None,
     penalties: Penalties | None = None,
     pictures: Pictures | None = None,
-    part: range | None = None,
+    part: range | np.ndarray | None = None,
     device: Device | None = None,
+    search: AnnoySearch | None = None,
 ) -> Iterator[pa.Table]:
     """The k nearest other products of every product, in the order of ids, as tables of SIMILAR_SCHEMA.
 
@@ -108,8 +110,9 @@ def similar_products(
         penalties: instead of those the index was built with.
         pictures: leave out products whose item shows the picture of the product itself, or of a better one, again;
             k is filled with others.
-        part: only these products, by their positions.
+        part: only these products, by their positions (ascending).
         device: what finds the candidates; the table is the same on each.
+        search: let Annoy find them instead, which misses some.
 
     Raises:
         SettingError: k below 1.
@@ -119,8 +122,14 @@ def similar_products(
     settings = index.manifest.settings
     loss = penalty_matrix(penalties or Penalties(settings["crop_penalty"], settings["crop_crop_penalty"]))
     floor = -np.inf if min_score is None else min_score
-    work = _Ranking(index.rows, k, same_class, floor, loss, pictures)
-    return work.tables(range(index.rows.products) if part is None else part, device or NumpyDevice())
+    rows = index.rows
+    work = _Ranking(rows, k, same_class, floor, loss, pictures)
+    products = range(rows.products) if part is None else part
+    if search is None:
+        found = candidates(rows, loss, k, device or NumpyDevice(), products, work.by_class)
+    else:
+        found = by_annoy(rows, loss, k, search, (int(product) for product in products))
+    return work.tables(found)
 
 
 class _Ranking:
@@ -137,8 +146,13 @@ class _Ranking:
             runs = zip(*_runs(self._classes[order]), strict=True)
             self._members = {int(code): order[start:end] for code, start, end in runs if code >= 0}
 
-    def tables(self, part: range, device: Device) -> Iterator[pa.Table]:
-        found = candidates(self._rows, self._loss, self._k, device, part, bool(self._members))
+    @property
+    def by_class(self) -> bool:
+        """Whether candidates will be asked for by class."""
+        return bool(self._members)
+
+    def tables(self, found: Iterator[tuple[int, Candidates]]) -> Iterator[pa.Table]:
+        """The lines of products, in their order, from their candidates."""
         while pending := [(product, self._lines(product, one)) for product, one in islice(found, _TABLE_PRODUCTS)]:
             table = self._table(pending)
             if table.num_rows:

@@ -12,7 +12,7 @@ from typing import Any
 
 from vetrina.errors import StoreError
 from vetrina.index.manifest import Manifest
-from vetrina.index.settings import IndexSettings, TableSettings
+from vetrina.index.settings import AUTO, IndexSettings, TableSettings
 from vetrina.index.sources import CATALOGUED
 from vetrina.index.versions import Published, current, history, read_manifest, verify
 from vetrina.store import Store
@@ -55,7 +55,10 @@ def is_made_of(
 
 def table_folder(version: str, settings: TableSettings) -> str:
     """Where the table of similar products of an index version lies."""
-    content = json.dumps([version, asdict(settings)], sort_keys=True)
+    values = asdict(settings)
+    if settings.made_by == AUTO:
+        del values["made_by"]  # tables of before there was a choice keep their names
+    content = json.dumps([version, values], sort_keys=True)
     name = hashlib.sha256(content.encode()).hexdigest()[:16]
     return f"similar_products/{name}"
 

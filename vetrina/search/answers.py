@@ -62,7 +62,8 @@ class Answer:
         neighbours: best first, equal scores by product id.
         available: products that pass the filters (classes, removed, excluded); `min_score` is not one of them.
         exact: no approximation was involved.
-        search_k: Annoy nodes that each query row was let inspect; 0 in an exact answer.
+        search_k: Annoy nodes that each query row was let inspect; 0 where Annoy was not asked.
+        read: pictures and crops of the nearest cells that were compared; 0 where no cells were read.
     """
 
     neighbours: list[Neighbour]
@@ -70,6 +71,7 @@ class Answer:
     exact: bool
     index_version: str
     search_k: int = 0
+    read: int = 0
 
 
 @dataclass(frozen=True, slots=True)

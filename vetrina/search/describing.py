@@ -33,7 +33,7 @@ def answer_as_json(
         "exact": found.answer.exact,
         "missed": None if served is None else missed(found.answer, served.answer),
         "index_version": found.answer.index_version,
-        "problems": window.problems,
+        "problems": [*window.problems, *found.problems],
     }
 
 

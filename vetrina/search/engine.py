@@ -8,40 +8,23 @@ from __future__ import annotations
 
 import copy
 import difflib
-import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 import pyarrow as pa
 
 from vetrina.errors import NotFound, SettingError
+from vetrina.index.cell_tuning import FEW
 from vetrina.index.projection import to_index_space
 from vetrina.index.reader import Index
 from vetrina.index.rows import ItemInfo, Rows, rows_from_tables
-from vetrina.index.scoring import ROUNDING, Pairs, among, at_least_kth, best_pairs, scan
 from vetrina.index.settings import KINDS, Penalties, kind_codes, penalty_matrix
 from vetrina.search.answers import Answer, Neighbour, Pair, Products, Query
+from vetrina.search.ways import SHARE, Asked, Parts, Seen, Segment, ask_annoy, group, read_all, read_cells
 
-_FIRST_CANDIDATES = 32
-_SHARE = 8  # beyond one item in eight, reading all of them in order is faster than Annoy or than picking them
-
-
-@dataclass(slots=True)
-class _Segment:
-    """Some rows and which of their products may be shown: bool [P], and how many those are."""
-
-    rows: Rows
-    alive: np.ndarray
-    count: int
-
-    @property
-    def narrow(self) -> bool:
-        """Whether so few may be shown that reading them one by one is faster than reading all in order."""
-        return self.count * _SHARE <= self.rows.products
-
-
-_Found = tuple[_Segment, Pairs]
+_MOST_GROUPED = 32
+"""Filters whose items are remembered cell by cell, four bytes for each item that passes."""
 
 
 class SearchEngine:
@@ -71,18 +54,25 @@ class SearchEngine:
             settings = index.manifest.settings
             penalties = Penalties(settings["crop_penalty"], settings["crop_crop_penalty"])
         self._penalties = penalty_matrix(penalties)
+        self._least_penalties = self._penalties.min(axis=1)
         tables = [tail] if isinstance(tail, pa.Table) else list(tail or ())
         newer = rows_from_tables(tables, index.manifest.raw_dims, index.projection)
         replaced = [newer.product_id(product) for product in range(newer.products)]
         self._main = self._segment(index.rows, [*removed, *replaced])
         self._tail = self._segment(newer, removed)
-        self._segments = (self._main, self._tail)
+        if index.cells is not None:
+            # Shared by what `only` gives, so that all filters together are bounded.
+            self._grouped = lru_cache(_MOST_GROUPED)(partial(group, index.cells))
 
     @staticmethod
-    def _segment(rows: Rows, hidden: Collection[str]) -> _Segment:
+    def _segment(rows: Rows, hidden: Collection[str]) -> Segment:
         alive = np.ones(rows.products, bool)
         alive[rows.find_all(hidden)] = False
-        return _Segment(rows, alive, int(alive.sum()))
+        return Segment(rows, alive, int(alive.sum()))
+
+    @property
+    def _segments(self) -> Parts:
+        return self._main, self._tail
 
     @property
     def products(self) -> int:
@@ -138,9 +128,8 @@ class SearchEngine:
             kept = np.zeros(segment.rows.products, bool)
             kept[segment.rows.find_all(product_ids)] = True
             kept &= segment.alive
-            segments.append(_Segment(segment.rows, kept, int(kept.sum())))
+            segments.append(Segment(segment.rows, kept, int(kept.sum())))
         narrowed._main, narrowed._tail = segments
-        narrowed._segments = (narrowed._main, narrowed._tail)
         return narrowed
 
     @property
@@ -192,9 +181,21 @@ class SearchEngine:
             product = segment.rows.find(product_id)
             if product is not None and segment.alive[product]:
                 return segment.rows, slice(int(segment.rows.starts[product]), int(segment.rows.starts[product + 1]))
+        raise NotFound(self.absence(product_id))
+
+    def absence(self, product_id: str) -> str:
+        """That there is no such product, in words, with the ids that look alike."""
         close = self._alike(product_id)
         hint = f"; did you mean {', '.join(map(repr, close))}?" if close else ""
-        raise NotFound(f"There is no product {product_id!r} in the index{hint}")
+        return f"There is no product {product_id!r} in the index{hint}"
+
+    def absent(self, product_ids: Collection[str]) -> list[str]:
+        """Those of the ids that no product that can be found has, sorted."""
+        shown: set[str] = set()
+        for segment in self._segments:
+            found = segment.rows.find_all(product_ids)
+            shown.update(segment.rows.product_ids(found[segment.alive[found]]))
+        return sorted(set(product_ids) - shown)
 
     def _alike(self, product_id: str) -> list[str]:
         """Ids similar to an unknown one: among those next to it in the order, and all when they are few."""
@@ -239,46 +240,21 @@ class SearchEngine:
         if k < 1:
             raise SettingError(f"The number of neighbours is {k}; it must be at least 1")
         vectors, kinds = self._prepared(query)
-        hidden = [segment.rows.find_all(set(exclude)) for segment in self._segments]
-        # Among few products Annoy would have to be asked for nearly all items until k of them are found.
-        exact = exact or classes is not None or self._main.narrow
-        asked_for = self._search_k(query)
-        floor = -np.inf if min_score is None else min_score
-        found: list[_Found] | None = None
-        search_k = 0
-        if not exact and asked_for is not None:
-            found, search_k = self._approximate(vectors, kinds, k, hidden, floor, asked_for)
-        exact = found is None
-        if found is None:
-            found, available = self._exact(vectors, kinds, k, hidden, classes)
-        else:
-            # A product of the index that the tail replaced is not alive, so no id is counted twice.
-            available = sum(
-                segment.count - int(segment.alive[gone].sum())
-                for segment, gone in zip(self._segments, hidden, strict=True)
-            )
-        best = sorted(
-            (-float(pairs.scores[at]), segment.rows.product_id(pairs.products[at]), number, int(at))
-            for number, (segment, pairs) in enumerate(found)
-            for at in _top(pairs.scores, k, floor)
-        )[:k]
-        items = []
-        for number, (segment, pairs) in enumerate(found):
-            chosen = np.array([at for *_, owner, at in best if owner == number], np.int64)
-            items.append(iter(segment.rows.infos(pairs.items[chosen])))
-        neighbours = []
-        for negative, product_id, number, at in best:
-            pairs = found[number][1]
-            neighbours.append(
-                Neighbour(
-                    product_id=product_id,
-                    score=-negative,
-                    cosine=float(pairs.cosines[at]),
-                    query_row=int(pairs.query_rows[at]),
-                    item=next(items[number]),
-                )
-            )
-        return Answer(neighbours, available, exact, self.index.version, search_k)
+        asked = Asked(
+            vectors,
+            kinds,
+            k,
+            hidden=(self._main.rows.find_all(exclude), self._tail.rows.find_all(exclude)),
+            floor=-np.inf if min_score is None else min_score,
+            classes=None if classes is None else frozenset(classes),
+            penalties=self._penalties,
+            least=self._least_penalties[kinds],
+        )
+        seen = None if exact else self._approximately(asked, query)
+        if seen is None:
+            seen = read_all(self._segments, asked)
+        neighbours = _best(seen, asked)
+        return Answer(neighbours, seen.available, seen.exact, self.index.version, seen.search_k, seen.read)
 
     def visited(self, query: Query, answer: Answer) -> int:
         """How many pictures and crops were compared with each row of the query for an unfiltered answer, on average.
@@ -289,13 +265,34 @@ class SearchEngine:
         if answer.exact:
             return self.items
         vectors, _ = self._prepared(query)
+        if answer.read:
+            return answer.read + len(self._tail.rows)
         seen = [self.index.annoy.inspected(vector, answer.search_k) for vector in vectors]
         return round(sum(seen) / len(seen)) + len(self._tail.rows)
+
+    def _approximately(self, asked: Asked, query: Query) -> Seen | None:
+        """Without reading all that pass; `None` where only that meets the recall target, or where it is as fast."""
+        manifest, cells = self.index.manifest, self.index.cells
+        if manifest.serve_with == "exact":
+            return None
+        if cells is not None and (asked.classes is not None or self._main.thinned):
+            grouping = self._grouped(self._main, asked.classes)
+            if len(grouping.rows) <= FEW or asked.k * SHARE > grouping.products:
+                return None
+            return read_cells(self._segments, asked, cells, grouping, manifest.cells["share"])
+        # Among few products Annoy would have to be asked for nearly all items until k of them are found.
+        if asked.classes is not None or self._main.narrow:
+            return None
+        search_k = self._search_k(query)
+        if search_k is None:
+            return None
+        deeper = max(1.0, asked.k / manifest.settings["recall_k"])
+        return ask_annoy(self._segments, asked, self.index.annoy, search_k * deeper)
 
     def _search_k(self, query: Query) -> int | None:
         """How many nodes Annoy has to visit for a query; `None` where only exact search meets the recall target."""
         manifest = self.index.manifest
-        if manifest.serve_with == "exact" or not query.labels.isdisjoint(manifest.exact_classes):
+        if not query.labels.isdisjoint(manifest.exact_classes):
             return None
         for_items: int = manifest.annoy["search_k"]
         # Vectors of the index are those of products; all others come from outside.
@@ -314,79 +311,40 @@ class SearchEngine:
         if len(query.kinds) != len(vectors):
             raise SettingError(f"The query has {len(vectors)} rows but {len(query.kinds)} kinds")
         kinds = kind_codes(query.kinds)
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-        if not (np.isfinite(norms) & (norms > 1e-9)).all():
+        wide = vectors.astype(np.float64)
+        squares = np.add.reduce(wide * wide, axis=1)
+        if not all(1e-18 < square < np.inf for square in squares.tolist()):
             raise SettingError("The query has a row that is zero or not finite; embed the picture again")
         if query.projected:
             return vectors.astype(np.float32, copy=False), kinds
         return to_index_space(vectors, self.index.projection), kinds
 
-    def _exact(
-        self,
-        vectors: np.ndarray,
-        kinds: np.ndarray,
-        k: int,
-        hidden: list[np.ndarray],
-        classes: Collection[str] | None,
-    ) -> tuple[list[_Found], int]:
-        """Every product that passes the filters is scanned: what can be among the k best, and how many passed."""
-        scanned = []
-        for segment, gone in zip(self._segments, hidden, strict=True):
-            items = None if classes is None else segment.rows.items_labelled(classes)
-            if items is None and segment.narrow:
-                items = segment.rows.items_of(np.flatnonzero(segment.alive))
-            products, scores = scan(segment.rows, vectors, kinds, self._penalties, items)
-            kept = segment.alive[products]
-            kept[among(products, gone)] = False
-            scanned.append((segment, products[kept], scores[kept], items))
-        threshold = at_least_kth(np.concatenate([scores for _, _, scores, _ in scanned]), k)
-        found = []
-        for segment, products, scores, items in scanned:
-            rows = segment.rows.items_of(products[scores >= threshold])
-            if items is not None:
-                rows = rows[among(rows, items)]
-            found.append((segment, best_pairs(segment.rows, rows, vectors, kinds, self._penalties)))
-        return found, sum(len(products) for _, products, _, _ in scanned)
 
-    def _approximate(
-        self, vectors: np.ndarray, kinds: np.ndarray, k: int, hidden: list[np.ndarray], floor: float, search_k: float
-    ) -> tuple[list[_Found] | None, int]:
-        """What Annoy finds, scored exactly, beside the whole tail; `None` when reading everything is cheaper.
-
-        Also the nodes that Annoy was let inspect for it.
-
-        More items are asked for until k products are found and no item beyond those returned could still bring
-        one of them down: such an item is farther than the last one returned.
-        """
-        annoy, rows = self.index.annoy, self._main.rows
-        recall_k = self.index.manifest.settings["recall_k"]
-        search_k *= max(1.0, k / recall_k)
-        want = max(_FIRST_CANDIDATES, math.ceil(2 * k * len(rows) / rows.products))
-        least = self._penalties.min(axis=1)[kinds]
-        tail = self._tail.rows
-        newer = self._tail.alive.copy()
-        newer[hidden[1]] = False
-        tail_items = tail.items_of(np.flatnonzero(newer))
-        tail_pairs = best_pairs(tail, tail_items, vectors, kinds, self._penalties)
-        while want * _SHARE <= len(rows):
-            nodes = max(want, int(search_k))
-            near = [annoy.nearest(vector, want, nodes) for vector in vectors]
-            products = np.unique(rows.product_of[np.concatenate(near)])
-            products = products[self._main.alive[products] & ~among(products, hidden[0])]
-            pairs = best_pairs(rows, rows.items_of(products), vectors, kinds, self._penalties)
-            scores = np.concatenate([pairs.scores, tail_pairs.scores])
-            reached = np.partition(scores, len(scores) - k)[len(scores) - k] if len(scores) >= k else -np.inf
-            last = np.array([rows.vectors[found[-1]] @ vector for found, vector in zip(near, vectors, strict=True)])
-            if max(reached, floor) >= (last - least).max() - ROUNDING:
-                return [(self._main, pairs), (self._tail, tail_pairs)], nodes
-            want, search_k = 2 * want, 2 * search_k
-        return None, 0
-
-
-def _top(scores: np.ndarray, k: int, floor: float) -> np.ndarray:
-    """Positions of the scores that reach `floor` and are among the k best, with all that tie with the k-th."""
-    kept = np.flatnonzero(scores >= floor)
-    if len(kept) > k:
-        values = scores[kept]
-        kept = kept[values >= np.partition(values, len(values) - k)[len(values) - k]]
-    return kept
+def _best(seen: Seen, asked: Asked) -> list[Neighbour]:
+    """The k best, best first, equal scores by product id."""
+    by_score = sorted(
+        (-score, number, at)
+        for number, (_, pairs) in enumerate(seen.found)
+        for at, score in enumerate(pairs.scores.tolist())
+        if score >= asked.floor
+    )
+    worst = by_score[min(asked.k, len(by_score)) - 1][0] if by_score else 0.0
+    ranked = []
+    for negative, number, at in by_score:
+        if negative > worst:
+            break
+        segment, pairs = seen.found[number]
+        ranked.append((negative, segment.rows.product_id(int(pairs.products[at])), number, at))
+    neighbours = []
+    for negative, product_id, number, at in sorted(ranked)[: asked.k]:
+        segment, pairs = seen.found[number]
+        neighbours.append(
+            Neighbour(
+                product_id=product_id,
+                score=-negative,
+                cosine=float(pairs.cosines[at]),
+                query_row=int(pairs.query_rows[at]),
+                item=segment.rows.info(int(pairs.items[at])),
+            )
+        )
+    return neighbours

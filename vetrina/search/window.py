@@ -7,7 +7,7 @@ those that were removed since.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -31,9 +31,12 @@ from vetrina.search.distinct import LeftOut, distinct_answer
 from vetrina.search.engine import SearchEngine
 from vetrina.search.filters import Filter
 from vetrina.store import Store, blob_path
+from vetrina.words import counted
 
 _MOST_NARROWED = 64
 """Filters whose products are remembered, a byte for each product of the shop."""
+_MOST_NAMED = 3
+"""Unknown ids of products to leave out that are named; looking for ids like one takes milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class Conditions:
             there is the best only.
         exact: everything is compared.
         min_similarity: likeness below which nothing is similar to a photo; None: as calibrated for the index.
+        exclude: ids of products that are not wanted. Ids that no product has are told in the answer.
     """
 
     class_name: str | None = None
@@ -86,6 +90,7 @@ class Conditions:
     distinct: bool = False
     exact: bool = False
     min_similarity: float | None = None
+    exclude: frozenset[str] = frozenset()
 
 
 ANY = Conditions()
@@ -111,12 +116,14 @@ class Found:
     Attributes:
         familiarity: of a photo, judged by the whole shop whatever the conditions; None of a product of the shop, and
             where no floor is known.
+        problems: what was asked for and makes no difference, a line each.
     """
 
     query: Query
     answer: Answer
     left_out: list[LeftOut]
     familiarity: Familiarity | None = None
+    problems: list[str] = field(default_factory=list)
 
 
 class ShopWindow:
@@ -234,6 +241,11 @@ class ShopWindow:
         chosen = detected[photo.part]
         return [(chosen.box, chosen)], detected
 
+    def open_models(self) -> None:
+        """Open what photos are seen with, which the first of them would wait for. Raises NotFound, ModelError."""
+        grey = np.full((64, 64, 3), 128, np.uint8)
+        self.photos([Photo(grey)])
+
     @property
     def photos_at_once(self) -> int:
         """How many photos `photos` is fastest with in one call; 1: each thread brings its own. Raises NotFound."""
@@ -286,13 +298,23 @@ class ShopWindow:
         self, query: Query, k: int, conditions: Conditions, *, exclude: Sequence[str], shown: Sequence[str]
     ) -> Found:
         engine, classes = self.passing(conditions.where), self.classes_within(conditions.class_name)
+        unwanted = conditions.exclude.union(exclude)
+        problems = self._unknown(conditions.exclude)
 
         def search(count: int) -> Answer:
-            return engine.search(query, count, exclude=exclude, classes=classes, exact=conditions.exact)
+            return engine.search(query, count, exclude=unwanted, classes=classes, exact=conditions.exact)
 
         if not conditions.distinct:
-            return Found(query, search(k), [])
-        return Found(query, *distinct_answer(self._prints, search, k, shown))
+            return Found(query, search(k), [], problems=problems)
+        return Found(query, *distinct_answer(self._prints, search, k, shown), problems=problems)
+
+    def _unknown(self, exclude: Collection[str]) -> list[str]:
+        """A line for each of the first ids to leave out that the shop does not have, and one for the others."""
+        absent = self.engine.absent(exclude)
+        lines = [f"Nothing to leave out: {self.engine.absence(name)}" for name in absent[:_MOST_NAMED]]
+        if len(absent) > _MOST_NAMED:
+            lines.append(f"Nothing to leave out for {counted(len(absent) - _MOST_NAMED, 'id', 'ids')} more")
+        return lines
 
     @cached_property
     def attributes(self) -> Attributes:
