@@ -83,3 +83,19 @@ def test_nothing_similar_is_said_kindly_and_the_nearest_are_shown_all_the_same(
     assert "Nothing quite like it" in answer.text
     assert "These come nearest all the same." in answer.text
     assert names(answer)[0] == "Teddy bear"
+
+
+def test_why_a_product_looks_like_a_part_or_a_photo_is_said(served: str, product_pictures: dict[str, bytes]) -> None:
+    asked = {"product": "oak-chair", "box": "0,0,0.5,1", "result": "white-chair"}
+    part = requests.get(f"{served}/why/part", params=asked, timeout=60).text
+    assert "the part that was drawn" in part
+    assert "Where it comes from" in part
+    photo = requests.post(
+        f"{served}/why/photo",
+        params={"result": "oak-chair"},
+        data=product_pictures["oak-chair"],
+        headers={"Content-Type": "image/png"},
+        timeout=60,
+    ).text
+    assert "<title>Why Oak chair looks like your photo – Vetrina</title>" in photo
+    assert "Nothing else in the shop looks more like it." in photo

@@ -2,6 +2,7 @@
 // draws the answers; this puts them in place of the old ones and keeps the address in step.
 
 import { Drawing, boxOf, textOf } from "./frame.js";
+import { openPanel } from "./panel.js";
 import { keep, kept } from "./photos.js";
 
 const desk = document.querySelector("[data-desk]");
@@ -70,10 +71,9 @@ const ask = async (asked, signal, tries = 3) => {
   const sent = new URLSearchParams(asked);
   sent.delete("photo");
   const headers = { Accept: "text/html, application/problem+json" };
-  if (own) headers["Content-Type"] = held.photo.type.startsWith("image/") ? held.photo.type : "application/octet-stream";
   let answer, text;
   try {
-    answer = await fetch(`${here}?${sent}`, own ? { method: "POST", body: held.photo, headers, signal } : { headers, signal });
+    answer = await fetch(`${here}?${sent}`, own ? posted(headers, signal) : { headers, signal });
     text = await answer.text();
   } catch {
     if (signal.aborted) return;
@@ -89,6 +89,12 @@ const ask = async (asked, signal, tries = 3) => {
   const told = answer.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : {};
   const later = answer.status >= 500 || answer.status === 408;
   fail(told.title ?? "The shop cannot answer now", told.detail ?? "Try again later.", later && asked);
+};
+
+/** The photo as a request. */
+const posted = (headers, signal) => {
+  const type = held.photo.type.startsWith("image/") ? held.photo.type : "application/octet-stream";
+  return { method: "POST", body: held.photo, headers: { ...headers, "Content-Type": type }, signal };
 };
 
 /** Puts an answer in place of what is shown. */
@@ -139,8 +145,8 @@ const way = (text, follow) => {
 };
 
 /** The photo itself, and its name in every address, which the server knows nothing of. */
-const fillIn = () => {
-  for (const image of desk.querySelectorAll("img[data-own]")) {
+const fillIn = (place = desk) => {
+  for (const image of place.querySelectorAll("img[data-own]")) {
     image.srcset = `${held.address} 0.1x`;
   }
 };
@@ -258,6 +264,14 @@ desk.addEventListener("click", (event) => {
   if (url.pathname !== here) return;
   event.preventDefault();
   go(url.searchParams);
+});
+desk.addEventListener("click", async ({ target }) => {
+  const button = target.closest("[data-why]");
+  if (!button) return;
+  const answer = await fetch(button.dataset.why, posted({ Accept: "text/html" })).catch(() => null);
+  const dialog = await openPanel(answer, button);
+  if (dialog) fillIn(dialog);
+  else say("The shop cannot say why just now. Try again.");
 });
 desk.addEventListener("submit", (event) => {
   if (event.target.id !== "narrow") return;
