@@ -85,7 +85,7 @@ def test_failed_pictures_are_found_by_their_reason_and_asked_for_again(page: Pag
     expect(page.get_by_role("row")).to_have_count(2)
     expect(page.get_by_role("cell", name=HOSTILE)).to_be_visible()
     look(page, "operations-problems")
-    page.get_by_role("button", name="Ask again for 3 failed pictures").click()
+    page.get_by_role("button", name="Ask again for all 3 failed pictures").click()
     expect(page.get_by_text("They are being asked for again")).to_be_visible()
     look(page, "operations-retry")
     # The page comes anew by itself.
