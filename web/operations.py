@@ -213,5 +213,5 @@ def _counts(found: Coverage) -> dict[str, Any]:
 
 
 def _state(found: Coverage) -> str:
-    """ "pending" while something of a batch is still to come, then "done"."""
+    """Of a batch that was read: pending while something of it is still to come, then done."""
     return "pending" if found.states[State.PENDING] else "done"

@@ -118,7 +118,7 @@ def test_signing_in_gives_a_cookie_that_no_script_and_no_other_site_has(
     assert first.startswith("vetrina_operations=") and TOKEN not in first
     assert {flag.lower() for flag in flags} >= {"httponly", "samesite=strict", "path=/shop/window/operations"}
     page = browser.get(f"{address}/operations?said=signed-in", timeout=30).text
-    assert "Ask again for 3 failed pictures" in page and "You are signed in" in page
+    assert "Ask again for all 3 failed pictures" in page and "You are signed in" in page
     gone = browser.post(f"{address}/operations/sign-out", allow_redirects=False, timeout=30)
     assert (gone.status_code, "Max-Age=0" in gone.headers["set-cookie"]) == (303, True)
     assert "Ask again for" not in browser.get(f"{address}/operations", timeout=30).text

@@ -132,7 +132,9 @@ class _Answer(BaseModel):
     exact: bool = Field(description="Everything was compared: nothing can have been missed.")
     missed: list[str] | None = Field(description="Where `exact` was asked for: products that the index would miss.")
     index_version: str = Field(description="The index that answered, 16 hex digits.")
-    problems: list[str] = Field(description="What is wrong with newer index versions that had to be skipped.")
+    problems: list[str] = Field(
+        description="Newer index versions that had to be skipped, and why; ids to exclude that the shop does not have."
+    )
 
 
 class SimilarAnswer(_Answer):
