@@ -178,6 +178,7 @@ FORMS = ["/sign-in", "/sign-out", "/retry", "/rollback"]
         {"Sec-Fetch-Site": "none"},
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
         {"Origin": "http://127.0.0.1:1"},
     ],
 )
