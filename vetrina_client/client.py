@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,6 +60,7 @@ class Vetrina:
         class_name: str | None = None,
         where: str | None = None,
         duplicates: bool | None = None,
+        exclude: Sequence[str] = (),
         exact: bool = False,
     ) -> Answer:
         """The products most similar to a product, without itself.
@@ -69,9 +70,10 @@ class Vetrina:
             class_name: only products of this Open Images class, or of one within it.
             where: only products whose catalog attributes pass: `category = "Living room" and price < 100`.
             duplicates: also products that show the same picture again; None: as the server's settings say.
+            exclude: ids of products that are not wanted, such as what is in the basket.
             exact: compare with everything; `missed` then says what the index lacks.
         """
-        asked = _conditions(k, class_name, where, duplicates, exact)
+        asked = _conditions(k, class_name, where, duplicates, exclude, exact)
         return _understood(self._ask("GET", "similar", {"id": product_id, **asked}), Answer.of)
 
     def search(
@@ -84,6 +86,7 @@ class Vetrina:
         class_name: str | None = None,
         where: str | None = None,
         duplicates: bool | None = None,
+        exclude: Sequence[str] = (),
         exact: bool = False,
         min_similarity: float | None = None,
     ) -> Answer:
@@ -94,7 +97,7 @@ class Vetrina:
             number: only this detected thing (`Detection.number` of an earlier answer).
             box: only this part of it.
             min_similarity: likeness, 0 to 1, below which nothing is similar; None: as the server's settings say.
-            k, class_name, where, duplicates, exact: as `similar`.
+            k, class_name, where, duplicates, exclude, exact: as `similar`.
 
         Example:
             >>> answer = vetrina.search(Path("sofa.jpg"))  # doctest: +SKIP
@@ -105,14 +108,14 @@ class Vetrina:
         data = photo.read_bytes() if isinstance(photo, Path) else photo
         return self._search(
             {"data": data, "headers": {"Content-Type": "application/octet-stream"}},
-            _part(number, box) | _conditions(k, class_name, where, duplicates, exact, min_similarity),
+            _part(number, box) | _conditions(k, class_name, where, duplicates, exclude, exact, min_similarity),
         )
 
     def search_address(
         self, url: str, *, k: int = 10, number: int | None = None, box: Box | None = None, where: str | None = None
     ) -> Answer:
         """As `search`, of a photo that the server fetches from a public address."""
-        return self._search({"json": {"url": url}}, _part(number, box) | _conditions(k, None, where, None, False))
+        return self._search({"json": {"url": url}}, _part(number, box) | _conditions(k, None, where, None, (), False))
 
     def product(self, product_id: str) -> Product:
         """One product."""
@@ -181,6 +184,7 @@ def _conditions(
     class_name: str | None,
     where: str | None,
     duplicates: bool | None,
+    exclude: Sequence[str],
     exact: bool,
     min_similarity: float | None = None,
 ) -> dict[str, Any]:
@@ -190,6 +194,7 @@ def _conditions(
         "class": class_name,
         "where": where,
         "duplicates": None if duplicates is None else str(duplicates).lower(),
+        "exclude": list(exclude),
         "exact": "true" if exact else None,
         "min_similarity": min_similarity,
     }

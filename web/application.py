@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import iter_route_contexts
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
@@ -24,6 +24,7 @@ from web.pages import product as product_page
 from web.pages import shop as shop_page
 from web.pages import why as why_page
 from web.pages.drawing import problem_page
+from web.parameters import parameters_of, refuse_unknown
 from web.photos import open_desk
 from web.prefix import Prefix, checked_prefix
 from web.problems import handle_problems
@@ -85,7 +86,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
     app.state.metrics = metrics
     answer = handle_problems(app, problem_page, metrics.turned_away)
     for router in (similar.router, search.router, products.router, pictures.router, operations.router):
-        app.include_router(router, prefix="/api/v1", responses=ANY_PROBLEM)
+        app.include_router(router, prefix="/api/v1", responses=ANY_PROBLEM, dependencies=[Depends(refuse_unknown)])
     app.include_router(health.router, responses=ANY_PROBLEM)
     for router in (
         shop_page.router,
@@ -97,8 +98,9 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
         files.router,
     ):
         app.include_router(router, include_in_schema=False)
-    describe(app)
     prefix = app.root_path = checked_prefix(options.prefix, _first_parts(app))
+    describe(app)
+    app.state.parameters = parameters_of(app.openapi())
     # The last one added is the first to see a request.
     app.add_middleware(Heads)
     app.add_middleware(LastResort, answer=answer)

@@ -20,6 +20,9 @@ from web.thumbnails import Thumbnails
 from web.turns import Turns
 from web.uploads import Upload, uploaded
 
+_SHORT = 200
+"""Characters of a filter that is understood in no time; longer ones take a turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class House:
@@ -93,9 +96,10 @@ async def wanted(
     ] = None,
 ) -> Wanted:
     """The parameters that every search takes. Raises SettingError."""
-    return Wanted(
-        k, house.shop.conditions(class_name or None, where or None, duplicates, exact, min_similarity, exclude or ())
-    )
+    asked = (class_name or None, where or None, duplicates, exact, min_similarity, exclude or ())
+    if where and len(where) > _SHORT:
+        return Wanted(k, await house.asking.run(house.shop.conditions, *asked))
+    return Wanted(k, house.shop.conditions(*asked))
 
 
 TheWanted = Annotated[Wanted, Depends(wanted)]

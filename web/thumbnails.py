@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-
 import cv2
 import numpy as np
 
 from vetrina.detection.crops import Box, cut
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.store import Store, blob_path
+from web.caching import BoundedCache
 
 SIDES = (96, 240, 480, 960)
 """Longest sides, in pixels, that pictures are made in."""
 _QUALITY = 85
-_Key = tuple[str, int, Box | None]
 
 
 class Thumbnails:
@@ -28,10 +25,7 @@ class Thumbnails:
     def __init__(self, store: Store, decoders: DecoderPool, most_bytes: int = 64 << 20) -> None:
         self._store = store
         self._decoders = decoders
-        self._most = most_bytes
-        self._made: OrderedDict[_Key, bytes] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._made: BoundedCache[bytes] = BoundedCache(most_bytes, len)
 
     def jpeg(self, sha256: str, side: int, box: Box | None = None) -> bytes:
         """A stored picture, or a part of it, at most `side` pixels long and never larger than it is.
@@ -41,17 +35,11 @@ class Thumbnails:
             FileNotFoundError: it is not in the store.
         """
         key = (sha256, side, box)
-        with self._lock:
-            if (known := self._made.get(key)) is not None:
-                self._made.move_to_end(key)
-                return known
-        pixels = self._decoders.decode(self._store.read(blob_path(sha256))).pixels
-        made = encoded(pixels if box is None else cut(pixels, box), side)
-        with self._lock:
-            self._bytes += len(made) - len(self._made.get(key, b""))
-            self._made[key] = made
-            while self._bytes > self._most:
-                self._bytes -= len(self._made.popitem(last=False)[1])
+        made = self._made.get(key)
+        if made is None:
+            pixels = self._decoders.decode(self._store.read(blob_path(sha256))).pixels
+            made = encoded(pixels if box is None else cut(pixels, box), side)
+            self._made.put(key, made)
         return made
 
 

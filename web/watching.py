@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 
-from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.metrics import Metrics
@@ -49,12 +48,11 @@ class Watch:
 
 def route_of(scope: Scope) -> str:
     """The route that answered, as a template without what the caller put into it; "none" where there was none."""
-    route = scope.get("route")
-    if isinstance(route, Mount):
-        return f"{route.path}/…"
-    if route is None:
+    if "route" not in scope:
         return "none"
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    for name, value in scope.get("path_params", {}).items():
-        path = path.replace(f"/{value}", f"/{{{name}}}")
-    return path
+    parts = scope["path"].removeprefix(scope.get("root_path", "")).split("/")
+    for name, value in reversed(scope.get("path_params", {}).items()):
+        if value in parts:
+            last = len(parts) - 1 - parts[::-1].index(value)
+            parts[last] = f"{{{name}}}"
+    return "/".join(parts)

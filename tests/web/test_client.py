@@ -33,6 +33,9 @@ def test_conditions_reach_the_server(vetrina: Vetrina) -> None:
     names = {IDS.get(picture, picture) for picture, (_, _, price) in GOODS.items() if float(price) < 20}
     assert {other.product_id for other in answer.similar} == names
     assert (answer.exact, answer.missed) == (True, [])
+    assert "slippers" in names
+    fewer = vetrina.similar("oak-chair", k=20, where="price < 20", exclude=["slippers", "box"], duplicates=True)
+    assert {other.product_id for other in fewer.similar} == names - {"slippers", "box"}
     chairs = vetrina.similar("box", class_name="Chair").similar
     assert {other.class_name for other in chairs} == {"Chair"}
 

@@ -135,3 +135,11 @@ def test_a_shop_whose_store_is_gone_is_shown_on_and_says_so(web_shop: Shop) -> N
         showcase.look()
         assert (showcase.problem, showcase.looked_at) == ("The store cannot be reached", looked)
         assert showcase.now.window is window
+
+
+def test_a_path_that_repeats_itself_is_still_its_route(served: str) -> None:
+    for version, name in (("static", "static"), ("s", "x.css")):
+        assert requests.get(f"{served}/static/{version}/{name}", timeout=30).status_code == 404
+    routes = [name for name in figures(served) if "static" in name]
+    assert routes
+    assert all("route=/static/{version}/{name}" in name for name in routes)

@@ -52,6 +52,8 @@ def test_an_unknown_path_is_a_problem(served: str, path: str) -> None:
     [
         ("", "id: Field required"),
         ("id=", "id: String should have at least 1 character"),
+        ("id=box&clas=Chair", "There is no parameter 'clas' here; did you mean 'class'?"),
+        ("id=box&x=1", "There is no parameter 'x' here; there is 'id', 'k'"),
         ("id=box&k=0", "k: Input should be greater than or equal to 1"),
         ("id=box&k=two", "k: Input should be a valid integer"),
         ("id=box&class=Chiar", "did you mean 'Chair'"),
@@ -66,6 +68,11 @@ def test_a_bad_question_is_told_what_is_wrong(served: str, query: str, said: str
     answer = requests.get(f"{served}/api/v1/similar?{query}", timeout=30)
     assert answer.status_code == 400
     assert said in answer.json()["detail"]
+
+
+def test_a_route_that_takes_no_parameters_says_so(served: str) -> None:
+    answer = requests.get(f"{served}/api/v1/coverage?x=1", timeout=30)
+    assert (answer.status_code, answer.json()["detail"]) == (400, "There is no parameter 'x' here; there are none")
 
 
 def test_the_longest_filter_is_read(served: str) -> None:

@@ -93,8 +93,8 @@ class _Parser:
         self.attributes: set[str] = set()
 
     def _split(self) -> Iterator[_Token]:
-        at = 0
-        while self._text[at:].strip():
+        at, end = 0, len(self._text.rstrip())
+        while at < end:
             found = _TOKEN.match(self._text, at)
             if found is None:
                 raise self._wrong(at + len(self._text[at:]) - len(self._text[at:].lstrip()), "cannot be read")

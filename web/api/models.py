@@ -74,12 +74,27 @@ class ClassCount(BaseModel):
     products: int
 
 
+class ValueCount(BaseModel):
+    """How many products have a value of an attribute."""
+
+    value: str
+    products: int
+
+
+class Facet(BaseModel):
+    """An attribute of the catalogs that has few values."""
+
+    attribute: str
+    values: list[ValueCount]
+
+
 class ProductList(BaseModel):
-    """Products by name, with how many there are of each class."""
+    """Products by name, with how many there are of each class and of each value of an attribute."""
 
     products: list[ListedProduct]
     total: int = Field(description="How many match in all; the list holds `count` of them from `start` on.")
     classes: list[ClassCount] = Field(description="Of all that match, whatever class was asked for; most first.")
+    facets: list[Facet] = Field(description="Of all that match, by the attributes that have few values; most first.")
 
 
 class Neighbour(BaseModel):
@@ -117,7 +132,9 @@ class _Answer(BaseModel):
     exact: bool = Field(description="Everything was compared: nothing can have been missed.")
     missed: list[str] | None = Field(description="Where `exact` was asked for: products that the index would miss.")
     index_version: str = Field(description="The index that answered, 16 hex digits.")
-    problems: list[str] = Field(description="What is wrong with newer index versions that had to be skipped.")
+    problems: list[str] = Field(
+        description="Newer index versions that had to be skipped, and why; ids to exclude that the shop does not have."
+    )
 
 
 class SimilarAnswer(_Answer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -12,11 +12,12 @@ from web.api.document import problems
 from web.house import TheHouse
 from web.parts import parse_box
 from web.problems import Problem
+from web.sending import names
 from web.thumbnails import SIDES
 
 router = APIRouter(tags=["pictures"])
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA256 = r"^[0-9a-f]{64}$"
 
 
 @router.get(
@@ -30,7 +31,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 async def picture(
     request: Request,
     house: TheHouse,
-    sha256: Annotated[str, Path(pattern=_SHA256.pattern)],
+    sha256: Annotated[str, Path(pattern=_SHA256)],
     side: Annotated[int, Query(description="Longest side in pixels: 96, 240, 480 or 960.")] = 480,
     box: Annotated[str | None, Query(description="A part: ymin,xmin,ymax,xmax as shares.", max_length=100)] = None,
 ) -> Response:
@@ -40,9 +41,10 @@ async def picture(
     if not house.showcase.now.goods.shows(sha256):
         raise NotFound("No product has this picture")
     part = None if box is None else parse_box(box)
-    tag = f'"{sha256[:32]}-{side}-{box or ""}"'
+    asked = repr((sha256, side, part))
+    tag = f'"{hashlib.blake2b(asked.encode(), digest_size=16).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "public, max-age=31536000, immutable"}
-    if request.headers.get("if-none-match") == tag:
+    if names(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=headers)
     data = await house.looking.run(house.thumbnails.jpeg, sha256, side, part)
     return Response(data, media_type="image/jpeg", headers=headers)
