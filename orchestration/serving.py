@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
-from orchestration.answers import shop_status
 from orchestration.deployment import Deployment
 from orchestration.home import home_folder
 from orchestration.retrying import RetryProcesses
@@ -89,10 +88,6 @@ class ServedShop:
             fetch_deadline=min(settings.fetch_deadline, _PHOTO_SECONDS),
         )
         return fetcher_of(strict).open()
-
-    def status(self, most_problems: int) -> dict[str, Any]:
-        """See `web.shop.Shop`."""
-        return shop_status(self._deployment, most_problems)
 
     def coverage(self) -> CoverageReader:
         """See `web.shop.Shop`."""

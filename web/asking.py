@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from vetrina.index.rows import ItemInfo
+from vetrina.search.answers import Query as VectorQuery
 from vetrina.search.describing import answer_as_json, detections_as_json, explanation_as_json
-from vetrina.search.explaining import explain, origin_of
+from vetrina.search.explaining import Origin, explain, origin_of
 from vetrina.search.window import Conditions, PhotoQuery
 from web.goods import Listing, Product
 from web.showing import Showing
@@ -39,14 +40,35 @@ def search(showing: Showing, photo: PhotoQuery, k: int, conditions: Conditions) 
 def explained(showing: Showing, product_id: str, result: str) -> dict[str, Any]:
     """Why a product is a result of another. Raises NotFound."""
     window = showing.window
-    query = window.engine.product_query(product_id)
     items = window.engine.items_of(product_id)
+    asked = {"product_id": product_id, "name": window.name_of(product_id)}
     origin = origin_of(window.store, product_id, items[0].batch)
-    found = explain(window, query, result, own=product_id)
-    names = {other: name for other in (product_id, result) if (name := window.name_of(other))}
-    asked = {"product_id": product_id, "name": names.get(product_id)}
     sides = [_item_as_json(item) for item in items]
-    explained = explanation_as_json(window, asked, sides, origin, result, found, names)
+    return _explained(showing, window.engine.product_query(product_id), asked, sides, origin, result, product_id)
+
+
+def explained_photo(showing: Showing, photo: PhotoQuery, result: str, own: str | None = None) -> dict[str, Any]:
+    """Why a product is a result of a photo, which is the picture of `own` if that is given. Raises NotFound."""
+    sides = [
+        {"kind": kind, "label": crop and crop.label, "score": crop and crop.score, "box": list(box)}
+        for kind, (box, crop) in zip(photo.query.kinds, photo.parts, strict=True)
+    ]
+    return _explained(showing, photo.query, {}, sides, None, result, own)
+
+
+def _explained(
+    showing: Showing,
+    query: VectorQuery,
+    asked: dict[str, Any],
+    sides: list[dict[str, Any]],
+    origin: Origin | None,
+    result: str,
+    own: str | None,
+) -> dict[str, Any]:
+    window = showing.window
+    found = explain(window, query, result, own=own)
+    name = window.name_of(result)
+    explained = explanation_as_json(window, asked, sides, origin, result, found, {result: name} if name else {})
     for pair in explained["pairs"]:
         del pair["result"]["picture"]  # its place in the store is nobody's business
     return explained
@@ -77,11 +99,18 @@ def listed_as_json(product: Product) -> dict[str, Any]:
 
 
 def listing_as_json(listing: Listing) -> dict[str, Any]:
-    """A part of the products, how many there are, and how many of each class."""
+    """A part of the products, how many there are, and how many of each class and of each value of an attribute."""
     return {
         "products": [listed_as_json(product) for product in listing.products],
         "total": listing.total,
         "classes": [{"class": name, "products": count} for name, count in listing.classes],
+        "facets": [
+            {
+                "attribute": facet.attribute,
+                "values": [{"value": value, "products": count} for value, count in facet.values],
+            }
+            for facet in listing.facets
+        ],
     }
 
 

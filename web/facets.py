@@ -5,6 +5,7 @@ A column keeps every value once, so a filter on one attribute is asked once for 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ FEW = 40
 """An attribute with more values than this is not offered as a list of values."""
 _MOST_FACETS = 6
 _MOST_SPANS = 4
+_LOOKED_AT = 1000  # values by which an attribute is judged
+_MEASURE = re.compile(r"([A-Z]{3}\b|[^\w\s])?\s*[-+]?\d")
 _MOST_MASKS = 64  # filters whose products are remembered, a byte for each product
 
 
@@ -80,12 +83,11 @@ class Columns:
         spans = []
         for name in names:
             values = self.column(name).values
-            numbers = [number for value in values[:1000] if (number := number_in(value)) is not None]
             # A number of its own for every product is more likely a name than a measure.
-            if len(numbers) < 0.9 * min(len(values), 1000) or len(values) == present[name] > FEW:
+            if len(values) == present[name] > FEW or not _are_measures(values[:_LOOKED_AT]):
                 continue
-            all_numbers = [number for value in values if (number := number_in(value)) is not None]
-            spans.append(Span(name, min(all_numbers), max(all_numbers)))
+            numbers = [number for value in values if (number := number_in(value)) is not None]
+            spans.append(Span(name, min(numbers), max(numbers)))
             if len(spans) == _MOST_SPANS:
                 break
         return tuple(spans)
@@ -123,3 +125,9 @@ class Columns:
         counts = np.bincount(column.codes[mask] + 1, minlength=len(column.values) + 1)[1:]
         found = [(value, int(count)) for value, count in zip(column.values, counts, strict=True) if count]
         return Facet(name, sorted(found, key=lambda entry: (-entry[1], entry[0].casefold())))
+
+
+def _are_measures(values: Sequence[str]) -> bool:
+    """Whether nearly all values are numbers, with a currency before them or not."""
+    found = sum(_MEASURE.match(value) is not None and number_in(value) is not None for value in values)
+    return found >= 0.9 * len(values)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Listing:
     products: list[Product]
     total: int
     classes: list[tuple[str, int]]
-    facets: list[Facet] = field(default_factory=list)
+    facets: list[Facet]
 
 
 class Goods:
@@ -112,7 +112,12 @@ class Goods:
         words = text.casefold().split()
         if not words:
             return np.ones(len(self), bool)
-        return np.array([all(word in own for word in words) for own in self._texts], bool)
+        places: Sequence[int] = range(len(self))
+        for word in words:
+            places = [place for place in places if word in self._texts[place]]
+        found = np.zeros(len(self), bool)
+        found[places] = True
+        return found
 
     def _passing(self, where: Filter | None) -> np.ndarray:
         if where is None:

@@ -31,6 +31,7 @@ from web.versions import version_as_json, versions_as_json
 T = TypeVar("T")
 
 _GOOD_FOR = 5.0  # seconds
+_LISTED = 1000  # rows with problems; more are not asked for at once
 _NOTHING_SHOWN = {"version": None, "for_seconds": 0.0, "products": 0, "newer_than_index": 0}
 _NO_RETRY = {"state": "none", "since": None, "ended": None, "report": None, "error": None}
 _SEARCHABLE = (State.INDEXED, State.INDEXED_WHOLE)
@@ -44,6 +45,7 @@ class Operations(AbstractContextManager["Operations"]):
         self._showcase = showcase
         self._dagster_url = options.dagster_url.rstrip("/")
         self._recent = Recent(_GOOD_FOR)
+        self._listed = Recent(_GOOD_FOR, most=32)
         self._stack = ExitStack()
         self._turns = self._stack.enter_context(Turns(2, options.most_waiting))
         self._retries: Retries = self._stack.enter_context(shop.retries(self._changed))
@@ -53,16 +55,15 @@ class Operations(AbstractContextManager["Operations"]):
 
     async def coverage(self) -> dict[str, Any]:
         """Where the rows of the shop ended, and the catalogs that were set aside."""
-        return await self._answer(("coverage",), self._coverage)
+        return await self._turns.run(self._coverage)
 
     async def problems(self, batch: str | None, reason: str | None, start: int, count: int) -> dict[str, Any]:
         """Rows that are not searchable, of the shop or of one batch. Raises NotFound."""
-        key = ("problems", batch, reason, start, count)
-        return await self._answer(key, lambda: self._problems(batch, Excerpt(count, start, reason)))
+        return await self._turns.run(self._problems, batch, reason, start, count)
 
     async def batches(self, start: int, count: int) -> dict[str, Any]:
         """Batches, the newest first."""
-        return await self._answer(("batches", start, count), lambda: self._batches(start, count))
+        return await self._turns.run(self._batches, start, count)
 
     async def batch(self, key: str) -> dict[str, Any]:
         """One batch. Raises NotFound."""
@@ -133,13 +134,22 @@ class Operations(AbstractContextManager["Operations"]):
     def _changed(self) -> None:
         """Show what has changed at once."""
         self._recent.forget()
+        self._listed.forget()
         self._showcase.look()
 
     def _reader(self) -> CoverageReader:
         return self._recent.get(("reader",), self._shop.coverage)
 
+    def _counted(self, batch: Batch | None) -> Coverage:
+        """Where the rows of a batch, or of the shop, ended; no row is listed."""
+        return self._recent.get(("counted", batch and batch.key), lambda: self._read(batch, Excerpt(0)))
+
+    def _read(self, batch: Batch | None, listed: Excerpt) -> Coverage:
+        reader = self._reader()
+        return reader.shop(listed) if batch is None else reader.batch(batch, listed)
+
     def _coverage(self) -> dict[str, Any]:
-        found = self._reader().shop(Excerpt(0))
+        found = self._counted(None)
         return {
             **_counts(found),
             "searchable": sum(found.states[state] for state in _SEARCHABLE),
@@ -147,21 +157,25 @@ class Operations(AbstractContextManager["Operations"]):
             "set_aside": [asdict(problem) for problem in list_set_aside(self._store)],
         }
 
-    def _problems(self, key: str | None, listed: Excerpt) -> dict[str, Any]:
-        reader = self._reader()
-        found = reader.shop(listed) if key is None else reader.batch(find_batch(self._store, key), listed)
-        total = found.reasons.total() if listed.reason is None else found.reasons[listed.reason]
-        return {"problems": [problem.as_json() for problem in found.problems], "total": total}
+    def _problems(self, key: str | None, reason: str | None, start: int, count: int) -> dict[str, Any]:
+        batch = None if key is None else find_batch(self._store, key)
+        reasons = self._counted(batch).reasons
+        total = reasons.total() if reason is None else reasons[reason]
+        if start >= total:
+            return {"problems": [], "total": total}
+        # Every row is read to list some, so more are kept than are asked for: those that are asked for next.
+        first = start - start % _LISTED
+        excerpt = Excerpt(2 * _LISTED, first, reason)
+        found = self._listed.get((key, excerpt), lambda: self._read(batch, excerpt).problems)
+        return {"problems": [row.as_json() for row in found[start - first :][:count]], "total": total}
 
     def _batches(self, start: int, count: int) -> dict[str, Any]:
-        reader = self._reader()
-        newest = reader.batches[::-1]
+        newest = self._reader().batches[::-1]
         part = newest[start : start + count]
-        counted = self._store.map(lambda batch: self._described(batch, reader), part)
-        return {"batches": list(counted), "total": len(newest)}
+        return {"batches": list(self._store.map(self._described, part)), "total": len(newest)}
 
-    def _described(self, batch: Batch, reader: CoverageReader) -> dict[str, Any]:
-        report, found = read_report(self._store, batch), reader.batch(batch, Excerpt(0))
+    def _described(self, batch: Batch) -> dict[str, Any]:
+        report, found = read_report(self._store, batch), self._counted(batch)
         error = None if report is None else report.error
         return {
             "batch": batch.key,
@@ -182,7 +196,7 @@ class Operations(AbstractContextManager["Operations"]):
     def _batch(self, key: str) -> dict[str, Any]:
         batch = find_batch(self._store, key)
         verdicts = [asdict(verdict) for verdict in self._shop.verdicts(batch)]
-        return {**self._described(batch, self._reader()), "sha256": batch.sha256, "verdicts": verdicts}
+        return {**self._described(batch), "sha256": batch.sha256, "verdicts": verdicts}
 
     def _roll_back(self, to: str | None) -> dict[str, Any]:
         try:
@@ -199,5 +213,5 @@ def _counts(found: Coverage) -> dict[str, Any]:
 
 
 def _state(found: Coverage) -> str:
-    """ "pending" while something of a batch is still to come, then "done"."""
+    """Of a batch that was read: pending while something of it is still to come, then done."""
     return "pending" if found.states[State.PENDING] else "done"

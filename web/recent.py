@@ -27,7 +27,7 @@ class Recent:
         most: answers that are kept; the one that was begun first goes.
     """
 
-    def __init__(self, seconds: float, share: float = 0.1, most: int = 128) -> None:
+    def __init__(self, seconds: float, share: float = 0.1, most: int = 4096) -> None:
         self._seconds = seconds
         self._share = share
         self._most = most
@@ -37,19 +37,30 @@ class Recent:
     def get(self, key: Hashable, work: Callable[[], T]) -> T:
         """The answer, worked out where it is not known or no longer good. Raises what `work` raises, remembers none."""
         with self._guard:
-            answer = self._answers.get(key)
-            if answer is None:
-                answer = self._answers[key] = _Answer()
-                if len(self._answers) > self._most:
-                    del self._answers[next(iter(self._answers))]
+            answer = self._answers.setdefault(key, _Answer())
         with answer.lock:
             began = time.monotonic()
             if began >= answer.until:
-                answer.value = work()
+                try:
+                    answer.value = work()
+                except BaseException:
+                    self._drop(key, answer)
+                    raise
                 ended = time.monotonic()
                 answer.until = ended + max(self._seconds, (ended - began) / self._share)
+                self._make_room()
             value: T = answer.value
             return value
+
+    def _drop(self, key: Hashable, answer: _Answer) -> None:
+        with self._guard:
+            if self._answers.get(key) is answer:
+                del self._answers[key]
+
+    def _make_room(self) -> None:
+        with self._guard:
+            while len(self._answers) > self._most:
+                del self._answers[next(iter(self._answers))]
 
     def forget(self) -> None:
         """Work everything out anew, also what is being worked out now."""

@@ -80,10 +80,6 @@ class Shop(Protocol):
         """A fetcher for photos that strangers name, never from inside the network; the caller closes it."""
         ...
 
-    def status(self, most_problems: int) -> dict[str, Any]:
-        """Where rows ended, the batches, the index, as `vetrina status --json`. Raises StoreError."""
-        ...
-
     def coverage(self) -> CoverageReader:
         """Where rows ended, as it is now. Raises StoreError, ModelError."""
         ...

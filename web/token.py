@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, TypedDict
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -16,7 +15,7 @@ COOKIE = "vetrina_operations"
 _bearer = HTTPBearer(auto_error=False, description="The token of VETRINA_SERVE_TOKEN.")
 
 
-def require_token(
+async def require_token(
     request: Request,
     house: TheHouse,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
@@ -37,7 +36,7 @@ def signed_in(request: Request, house: TheHouse) -> bool:
     return house.doorkeeper.knows(request.cookies.get(COOKIE))
 
 
-def require_own_page(request: Request) -> None:
+async def require_own_page(request: Request) -> None:
     """For forms: raises Problem (403) unless the browser says that it was sent from a page of this server.
 
     The session's cookie is SameSite=Strict; this also holds off other ports and subdomains of the same site.
@@ -46,7 +45,7 @@ def require_own_page(request: Request) -> None:
     if site is not None:
         own = site == "same-origin"  # the browser compared, whatever a proxy made of the address
     else:
-        own = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+        own = origin is not None and origin.partition("://")[2] == request.headers.get("host")
     if not own:
         raise Problem(
             403,

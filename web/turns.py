@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -30,6 +31,7 @@ class Turns:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="turn")
         self._most = threads + most_waiting
         self._taken = 0
+        self._counting = threading.Lock()
 
     def __enter__(self) -> Turns:
         return self
@@ -39,17 +41,19 @@ class Turns:
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The function's result. Raises Problem (503) when too many wait, and what the function raises."""
-        if self._taken >= self._most:
-            raise busy()
-        self._taken += 1
+        with self._counting:
+            if self._taken >= self._most:
+                raise busy()
+            self._taken += 1
         try:
-            future = asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
-            # Whoever hung up does not free the place: the thread works on to its end.
-            future.add_done_callback(lambda _: self._leave())
+            working = self._threads.submit(work, *args, **kwargs)
         except BaseException:
             self._leave()
             raise
-        return await future
+        # By the work's own end: whoever hung up does not free the place, for the thread works on.
+        working.add_done_callback(lambda _: self._leave())
+        return await asyncio.wrap_future(working)
 
     def _leave(self) -> None:
-        self._taken -= 1
+        with self._counting:
+            self._taken -= 1

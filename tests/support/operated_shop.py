@@ -1,5 +1,6 @@
 """A shop with a past: two batches, two index versions, pictures that failed, rows that were rejected."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +41,14 @@ def operated_shop(folder: Path, pictures: Mapping[str, bytes]) -> Iterator[Opera
         second = [*(_row(server, name) for name in SECOND), *rejected, _row(server, "slippers")]
         shop.add(shop.catalog("second", second))
         yield Operated(shop, server)
+
+
+@contextmanager
+def copied(operated: Operated, folder: Path) -> Iterator[Operated]:
+    """A copy that may be changed; the server of the pictures is the same."""
+    with opened_shop(folder) as shop:
+        shutil.copytree(operated.shop.folder / "store", folder / "store")
+        yield Operated(shop, operated.server)
 
 
 def _row(server: FaultServer, name: str) -> dict[str, str]:

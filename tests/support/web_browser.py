@@ -30,6 +30,7 @@ _TOO_SMALL = """() => [...document.querySelectorAll("a, button, input:not([type=
   .map((at) => [at.closest("label.tick, label.file") ?? at, at])
   .filter(([area]) => area.getBoundingClientRect().height < 43.5)
   .map(([, at]) => at.outerHTML.slice(0, 120))"""
+_PICTURES_ARE_THERE = "() => [...document.images].every((at) => at.complete || at.loading === 'lazy')"
 _SCROLLS = "() => document.documentElement.scrollWidth > innerWidth"
 
 
@@ -69,7 +70,7 @@ def _is_here(url: str, address: str) -> bool:
 
 def look(page: Page, name: str) -> None:
     """Examine what a page shows now: accessible in light and dark, and on a phone nothing too wide or too small."""
-    page.wait_for_load_state("networkidle")
+    page.wait_for_function(_PICTURES_ARE_THERE)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png")

@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
+from vetrina.errors import SettingError
+from vetrina.settings import Settings
 from web import doorkeeper
 from web.doorkeeper import SESSION_SECONDS, Doorkeeper
 from web.problems import Problem
+from web.shop import Options
 
 TOKEN = "the-token-of-this-test-öß"
 
@@ -115,7 +118,24 @@ def test_a_session_is_of_one_token_and_cannot_be_made_or_lengthened() -> None:
 
 
 def test_the_token_is_not_in_what_is_printed_of_settings_and_options() -> None:
-    from vetrina.settings import Settings
-    from web.shop import Options
-
     assert TOKEN not in repr(Options(token=TOKEN)) + repr(Settings(serve_token=TOKEN))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        (
+            "VETRINA_SERVE_TOKEN",
+            "guess-me",
+            "VETRINA_SERVE_TOKEN is shorter than 16 characters, so it could be guessed",
+        ),
+        ("VETRINA_DAGSTER_URL", "javascript:alert(1)", "it must begin with http:// or https://"),
+    ],
+)
+def test_a_token_that_could_be_guessed_and_an_address_that_is_none_are_refused(
+    name: str, value: str, says: str
+) -> None:
+    with pytest.raises(SettingError) as raised:
+        Settings.from_environment({name: value})
+    assert says in str(raised.value)
+    assert "guess-me" not in str(raised.value)

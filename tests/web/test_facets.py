@@ -31,8 +31,8 @@ def test_an_attribute_of_numbers_is_a_span_whatever_stands_beside_them() -> None
     assert spans["price"] == (7.0, 1299.0)
 
 
-def test_numbers_that_every_product_has_its_own_of_are_no_span_in_a_large_shop() -> None:
-    products = [{"sku": str(number), "width": str(number % 50)} for number in range(200)]
+def test_numbers_that_name_products_or_makers_are_no_span() -> None:
+    products = [{"sku": str(number), "width": str(number % 50), "maker": f"m{number % 60}"} for number in range(200)]
     assert [span.attribute for span in Columns(products).spans] == ["width"]
 
 

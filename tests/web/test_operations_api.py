@@ -9,6 +9,7 @@ from support.web_server import running
 
 from orchestration.serving import ServedShop
 from vetrina.catalog.problems import set_aside
+from vetrina.coverage import Coverage, CoverageReader, Excerpt
 from vetrina.index.versions import current, history, version_folder
 from web.api import operation_models as models
 from web.application import build_app
@@ -73,6 +74,29 @@ def test_rows_with_problems_come_in_parts(address: str) -> None:
     assert [row for part in parts for row in part["problems"]] == whole
     assert [len(part["problems"]) for part in parts] == [4, 2, 0]
     assert {part["total"] for part in parts} == {6}
+
+
+def test_all_rows_are_read_once_for_many_questions(operated: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    of_shop = CoverageReader.shop
+
+    def counted(self: CoverageReader, listed: Excerpt | None = None) -> Coverage:
+        read.append(1)
+        return of_shop(self, listed)
+
+    monkeypatch.setattr(CoverageReader, "shop", counted)
+    monkeypatch.setattr("web.operations._LISTED", 2)
+    monkeypatch.setattr("web.operations._GOOD_FOR", 600)
+    with running(build_app(ServedShop(operated.shop.deployment), Options())) as address:
+        parts = [_asked(address, "problems", start=start, count=2) for start in (0, 1, 2, 3, 4, 5, 6, 1000)]
+        assert len(read) == 1 + 3  # the counts, and from 0, from 2 and from 4
+        _asked(address, "coverage")
+        for nonsense in ("a: b", "c: d"):
+            assert _asked(address, "problems", reason=nonsense)["total"] == 0
+        assert len(read) == 1 + 3
+    whole = [row for part in parts[:6:2] for row in part["problems"]]
+    assert [part["problems"] for part in parts] == [whole[start : start + 2] for start in (0, 1, 2, 3, 4, 5, 6, 1000)]
+    assert len({row["line"] for row in whole}) == 6
 
 
 def test_rows_of_one_reason_can_be_asked_for(address: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from support.operated_shop import HOSTILE, TOKEN, operated_shop
+from support.operated_shop import HOSTILE, TOKEN, Operated, copied
 from support.web_browser import look, opened
 from support.web_server import running
 
@@ -16,10 +16,8 @@ RETRY = 90_000  # milliseconds that one may take on a busy machine
 
 
 @pytest.fixture(scope="module")
-def address(
-    tmp_path_factory: pytest.TempPathFactory, bundled_models: None, product_pictures: dict[str, bytes]
-) -> Iterator[str]:
-    with operated_shop(tmp_path_factory.mktemp("seen") / "shop", product_pictures) as seen:
+def address(operated: Operated, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with copied(operated, tmp_path_factory.mktemp("seen") / "shop") as seen:
         seen.heal()
         app = build_app(ServedShop(seen.shop.deployment), Options(token=TOKEN, dagster_url="http://dagster.example"))
         with running(app) as address:
@@ -87,13 +85,13 @@ def test_failed_pictures_are_found_by_their_reason_and_asked_for_again(page: Pag
     expect(page.get_by_role("row")).to_have_count(2)
     expect(page.get_by_role("cell", name=HOSTILE)).to_be_visible()
     look(page, "operations-problems")
-    page.get_by_role("button", name="Ask again for 3 failed pictures").click()
-    expect(page.get_by_text("Being asked for again since")).to_be_visible()
+    page.get_by_role("button", name="Ask again for all 3 failed pictures").click()
+    expect(page.get_by_text("They are being asked for again")).to_be_visible()
     look(page, "operations-retry")
     # The page comes anew by itself.
     expect(page.get_by_text("1 batch worked: 2 pictures fetched")).to_be_visible(timeout=RETRY)
     expect(page.get_by_role("button", name="Ask again for 1 failed picture")).to_be_visible()
-    expect(page.get_by_text("6 products of 8 rows can be found; 1 picture failed.")).to_be_visible()
+    expect(page.get_by_text("6 products of 9 rows can be found; 1 picture failed.")).to_be_visible()
     run = page.get_by_role("link", name="the index", exact=True).get_attribute("href")
     assert run is not None and run.startswith("http://dagster.example/runs/")
     look(page, "operations-retried")

@@ -29,6 +29,8 @@ def test_without_a_script_the_photo_comes_back_within_the_page(served: str, prod
     assert names(answer)[0] == "Drawing table"
     assert answer.text.count('src="data:image/jpeg;base64,') == 1
     assert "photo.png" not in answer.text
+    # Nothing that was detected can be chosen there: the photo would have to be sent again.
+    assert "object=" not in answer.text and '<g class="drawn">' in answer.text
 
 
 def test_with_one_the_browser_has_the_photo_already(served: str, product_pictures: dict[str, bytes]) -> None:
@@ -47,6 +49,7 @@ def test_with_one_the_browser_has_the_photo_already(served: str, product_picture
     chosen = ask(object="0", k="3")
     assert len(names(chosen)) == 3
     assert re.search(r'data-part="0" href="/photo\?object=0&amp;k=3" aria-current="true"', chosen.text)
+    assert re.search(r'<a tabindex="-1" data-part="0" href="/photo\?object=0&amp;k=3" class="chosen">', chosen.text)
     narrowed = ask(box="0.1,0.1,0.9,0.9", **{"is.category": "Hall"})
     assert sorted(names(narrowed)) == ["Bootie", "Box", "Slippers"]
 
@@ -80,3 +83,19 @@ def test_nothing_similar_is_said_kindly_and_the_nearest_are_shown_all_the_same(
     assert "Nothing quite like it" in answer.text
     assert "These come nearest all the same." in answer.text
     assert names(answer)[0] == "Teddy bear"
+
+
+def test_why_a_product_looks_like_a_part_or_a_photo_is_said(served: str, product_pictures: dict[str, bytes]) -> None:
+    asked = {"product": "oak-chair", "box": "0,0,0.5,1", "result": "white-chair"}
+    part = requests.get(f"{served}/why/part", params=asked, timeout=60).text
+    assert "the part that was drawn" in part
+    assert "Where it comes from" in part
+    photo = requests.post(
+        f"{served}/why/photo",
+        params={"result": "oak-chair"},
+        data=product_pictures["oak-chair"],
+        headers={"Content-Type": "image/png"},
+        timeout=60,
+    ).text
+    assert "<title>Why Oak chair looks like your photo – Vetrina</title>" in photo
+    assert "Nothing else in the shop looks more like it." in photo

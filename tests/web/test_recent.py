@@ -58,11 +58,18 @@ def test_what_was_being_worked_out_when_all_was_forgotten_is_not_remembered() ->
     assert recent.get("key", lambda: "newer") == "new"
 
 
-def test_failures_are_not_remembered_and_keys_are_bounded() -> None:
+def test_failures_are_not_remembered_and_put_nothing_out() -> None:
     recent = Recent(60, most=2)
+    assert [recent.get(key, lambda: 1) for key in ("a", "b")] == [1, 1]
     with pytest.raises(ZeroDivisionError):
-        recent.get("a", lambda: 1 // 0)
-    assert recent.get("a", lambda: 1) == 1
+        recent.get("new", lambda: 1 // 0)
+    assert recent.get("b", lambda: 2) == 1
+    assert recent.get("new", lambda: 3) == 3
+
+
+def test_what_was_asked_for_first_goes_first() -> None:
+    recent = Recent(60, most=2)
+    recent.get("a", lambda: 1)
     recent.get("b", lambda: 1)
     recent.get("c", lambda: 1)
     assert [recent.get(key, lambda: 2) for key in ("c", "b", "a")] == [1, 1, 2]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from web.api.operation_examples import OPERATION_EXAMPLES
+
 _IBOOK = "1865cea3bc68b16855ac7d5a1758fa95051954ce90e88a6a22903e83146233ef"
 _LAPTOP = "4b9fe78e24e9f9e4b2b50c9a1de128f19043cfed1d9a1d81763b6a0ede6c827d"
 _INDEX = "553df97522dce9c0"
@@ -42,6 +44,7 @@ _PRODUCTS: dict[str, Any] = {
     ],
     "total": 1,
     "classes": [{"class": "Laptop", "products": 1}],
+    "facets": [{"attribute": "category", "values": [{"value": "Office", "products": 1}]}],
 }
 _NEIGHBOUR: dict[str, Any] = {
     "product_id": "Blend Swap CC-BY#laptop",
@@ -144,5 +147,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "SearchAnswer": _SEARCH,
     "SimilarAnswer": _SIMILAR,
+    **OPERATION_EXAMPLES,
 }
-"""By the names of their models (`web.api.models`)."""
+"""By the names of their models (`web.api.models`, `web.api.operation_models`)."""

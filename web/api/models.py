@@ -74,12 +74,27 @@ class ClassCount(BaseModel):
     products: int
 
 
+class ValueCount(BaseModel):
+    """How many products have a value of an attribute."""
+
+    value: str
+    products: int
+
+
+class Facet(BaseModel):
+    """An attribute of the catalogs that has few values."""
+
+    attribute: str
+    values: list[ValueCount]
+
+
 class ProductList(BaseModel):
-    """Products by name, with how many there are of each class."""
+    """Products by name, with how many there are of each class and of each value of an attribute."""
 
     products: list[ListedProduct]
     total: int = Field(description="How many match in all; the list holds `count` of them from `start` on.")
     classes: list[ClassCount] = Field(description="Of all that match, whatever class was asked for; most first.")
+    facets: list[Facet] = Field(description="Of all that match, by the attributes that have few values; most first.")
 
 
 class Neighbour(BaseModel):

@@ -113,7 +113,7 @@ class ClassRecall(BaseModel):
     queries: int
 
 
-class IndexFacts(BaseModel):
+class VersionFacts(BaseModel):
     """What an index version holds, and how good it was measured to be."""
 
     products: int
@@ -146,7 +146,7 @@ class VersionRecord(BaseModel):
     usable: bool = Field(description="Its files are there in their sizes.")
     problem: str | None
     can_be_restored: bool
-    index: IndexFacts | None = Field(description="Null where the version is not usable.")
+    index: VersionFacts | None = Field(description="Null where the version is not usable.")
 
 
 class Shown(BaseModel):

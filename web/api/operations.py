@@ -17,6 +17,7 @@ router = APIRouter(tags=["operations"])
 
 Start = Annotated[int, Query(ge=0, le=1 << 40, description="How many to pass over.")]
 Count = Annotated[int, Query(ge=1, le=1000, description="How many to list.")]
+FewCount = Annotated[int, Query(ge=1, le=100, description="How many to list.")]
 _REFUSALS = (400, 401, 403, 409, 429, 503)
 
 
@@ -63,13 +64,13 @@ async def batch(
 
 
 @router.get("/versions", responses=answering(models.VersionList, (400, 503)))
-async def versions(house: TheHouse, start: Start = 0, count: Count = 20) -> Response:
+async def versions(house: TheHouse, start: Start = 0, count: FewCount = 20) -> Response:
     """Published index versions with their recall, the newest first."""
     return _answer(await house.operations.versions(start, count))
 
 
 @router.get("/reports", responses=answering(models.ReportList, (400, 503)))
-async def reports(house: TheHouse, start: Start = 0, count: Count = 20) -> Response:
+async def reports(house: TheHouse, start: Start = 0, count: FewCount = 20) -> Response:
     """Evaluation reports in the store, the newest first."""
     return _answer(await house.operations.reports(start, count))
 

@@ -18,7 +18,7 @@ from jinja2 import pass_context
 from jinja2.runtime import Context
 
 from web.pages.files import FILES
-from web.pages.marking import large_first
+from web.pages.marking import large_first, marked
 from web.pages.picking import label_of
 from web.pages.wording import counted, moment, short
 from web.problems import Problem
@@ -68,11 +68,16 @@ def _file(context: Context, name: str) -> str:
 
 
 @pass_context
-def _picture_url(context: Context, sha256: str, side: int, box: str | None = None) -> str:
-    path = _path(context["request"], "picture", sha256=sha256)
-    return f"{path}?{urlencode({'side': side} | ({'box': box} if box else {}))}"
+def _picture_url(context: Context, sha256: str, side: int) -> str:
+    return f"{_path(context['request'], 'picture', sha256=sha256)}?side={side}"
 
 
-templates.env.globals |= {"link": _link, "file": _file, "picture_url": _picture_url, "counted": counted}
+templates.env.globals |= {
+    "link": _link,
+    "file": _file,
+    "picture_url": _picture_url,
+    "counted": counted,
+    "marked": marked,
+}
 templates.env.filters |= {"label": label_of, "short": short, "moment": moment, "large_first": large_first}
 templates.env.trim_blocks = templates.env.lstrip_blocks = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +47,11 @@ def parts_of_photo(detected: Sequence[Crop], chosen: object = None) -> list[Part
         Part(number, crop.label, crop.score, crop.box, [("object", str(number))], number == chosen)
         for number, crop in enumerate(detected)
     ]
+
+
+def marked(item: Mapping[str, Any]) -> list[Sequence[float]]:
+    """What is outlined on the picture of a result or of an item: the part that it is, unless that is the whole."""
+    return [item["box"]] if item.get("matched", item.get("kind")) == "crop" else []
 
 
 def large_first(parts: Sequence[Part]) -> list[Part]:

@@ -33,6 +33,10 @@ _SAID = {
     "started": "Failed pictures are being asked for again. This may take a while; it goes on if you leave.",
     "running": "Failed pictures are being asked for again already; nothing new was started.",
     "rolled-back": "The earlier version is served now.",
+    "no-table": "The earlier version is served now. Its table of similar products is not there; materialize "
+    "similar_products.",
+    "other-extractor": "The earlier version is served now. It was made with another extractor than VETRINA_EXTRACTOR "
+    "names: set that, or the next change of the shop publishes an index of the one in use again.",
     "signed-in": "You are signed in: pictures can be asked for again, and earlier versions served.",
     "signed-out": "You are signed out.",
     "sign-in-first": "Sign in first; then press the button again.",
@@ -78,8 +82,9 @@ async def batch(
     start: Start = 0,
 ) -> Response:
     """One batch, and its rows that are not searchable."""
-    found, problems = await asyncio.gather(
-        house.operations.batch(key), house.operations.problems(key, reason or None, start, _COUNT)
+    operations = house.operations
+    found, problems, coverage = await asyncio.gather(
+        operations.batch(key), operations.problems(key, reason or None, start, _COUNT), operations.coverage()
     )
     return _page(
         request,
@@ -91,7 +96,8 @@ async def batch(
         reason=reason,
         start=start,
         count=_COUNT,
-        retry=house.operations.retry,
+        failed=coverage["failed"],
+        retry=operations.retry,
     )
 
 
@@ -149,8 +155,9 @@ async def rollback(request: Request, house: TheHouse) -> Response:
     form = await _form_of(request)
     if not signed_in(request, house):
         return _to_sign_in(request)
-    await house.operations.roll_back(form.get("to") or None)
-    return _redirect(link(request, "operations.versions", said="rolled-back"))
+    done = await house.operations.roll_back(form.get("to") or None)
+    said = "other-extractor" if done["other_extractor"] else "rolled-back" if done["table"] else "no-table"
+    return _redirect(link(request, "operations.versions", said=said))
 
 
 @router.post("/retry", name="operations.retry", dependencies=[Depends(require_own_page)])

@@ -83,7 +83,3 @@ class Results:
     def again(self, product_id: str) -> list[str]:
         """Products that show the picture of a result again, and were left out."""
         return self._again.get(product_id, [])
-
-    def marked(self, result: dict[str, Any]) -> list[list[float]]:
-        """What is outlined on a result's picture: the part that matched, unless it was the whole picture."""
-        return [result["box"]] if result["matched"] == "crop" else []

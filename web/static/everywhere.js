@@ -1,5 +1,6 @@
 // On every page: filters folded on a narrow screen, pictures that cannot be had, photos dropped or pasted anywhere.
 
+import { openPanel } from "./panel.js";
 import { keep, photoIn } from "./photos.js";
 
 for (const fold of document.querySelectorAll("details[data-open-when-wide]")) {
@@ -22,6 +23,17 @@ const broken = (image) => image.closest(".tile")?.classList.add("broken");
 document.addEventListener("error", ({ target }) => target instanceof HTMLImageElement && broken(target), true);
 for (const image of document.images) if (image.complete && !image.naturalWidth && image.loading !== "lazy") broken(image);
 
+// What opens over the page closes by Escape or a press beside it, as people expect.
+const closeNarrowing = (but) => {
+  for (const open of document.querySelectorAll("details.narrowing[open]")) {
+    if (open.contains(but)) continue;
+    open.open = false;
+    if (!but) open.querySelector("summary").focus();
+  }
+};
+document.addEventListener("keydown", ({ key }) => key === "Escape" && closeNarrowing(null));
+document.addEventListener("pointerdown", ({ target }) => closeNarrowing(target));
+
 // What is one thing in two places, an outline on the picture and a chip beside it, lights up in both.
 for (const [on, off] of [["pointerover", "pointerout"], ["focusin", "focusout"]]) {
   for (const [kind, lit] of [[on, true], [off, false]]) {
@@ -40,24 +52,7 @@ document.addEventListener("click", async (event) => {
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
   event.preventDefault();
   const answer = await fetch(link.href, { headers: { Accept: "text/html" } }).catch(() => null);
-  const page = answer?.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
-  const panel = page && page.querySelector("[data-panel]");
-  if (!panel) { location.assign(link.href); return; }
-  const heading = panel.querySelector("h1");
-  heading.id = "panel-title";
-  const dialog = document.createElement("dialog");
-  dialog.className = "panel-dialog";
-  dialog.setAttribute("aria-labelledby", heading.id);
-  const close = document.createElement("button");
-  close.className = "bare close";
-  close.setAttribute("aria-label", "Close");
-  close.innerHTML = '<svg class="icon" viewBox="0 0 24 24" aria-hidden="true"><path d="m6 6 12 12M18 6 6 18"/></svg>';
-  close.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
-  dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
-  dialog.append(close, document.adoptNode(panel));
-  document.body.append(dialog);
-  dialog.showModal();
+  if (!await openPanel(answer, link)) location.assign(link.href);
 });
 
 // A photo dropped or pasted anywhere is searched with: by this page if it can, by the photo page otherwise.

@@ -2,6 +2,7 @@
 // draws the answers; this puts them in place of the old ones and keeps the address in step.
 
 import { Drawing, boxOf, textOf } from "./frame.js";
+import { openPanel } from "./panel.js";
 import { keep, kept } from "./photos.js";
 
 const desk = document.querySelector("[data-desk]");
@@ -14,8 +15,8 @@ let held = null; // the photo on the desk: { name, photo, address, things }
 let asking = null; // what is being asked; an AbortController
 
 /** Shows what an address asks for, and makes it the page's address. */
-const go = (asked, { replace = false } = {}) => {
-  history[replace ? "replaceState" : "pushState"](null, "", `${here}${asked.size ? `?${asked}` : ""}`);
+const go = (asked) => {
+  history.pushState(null, "", `${asked}` ? `${here}?${asked}` : here);
   return show(asked);
 };
 
@@ -36,14 +37,17 @@ const hold = (name, photo) => {
 
 const show = async (asked) => {
   asking?.abort();
+  asking = new AbortController();
+  const { signal } = asking;
   const name = asked.get("photo");
   if (!name && !asked.get("product")) return begin();
   if (name && held?.name !== name) {
     const photo = await kept(name).catch(() => undefined);
+    if (signal.aborted) return;
     if (!photo) return begin("That photo is not in this browser any more", "Show it again to search with it.");
     hold(name, photo);
   }
-  await ask(asked);
+  await ask(asked, signal);
 };
 
 /** The page as it is before there is a photo. */
@@ -56,9 +60,7 @@ const begin = (title, detail) => {
   document.title = "Search by photo – Vetrina";
 };
 
-const ask = async (asked, tries = 3) => {
-  asking = new AbortController();
-  const { signal } = asking;
+const ask = async (asked, signal, tries = 3) => {
   const own = asked.has("photo");
   if (own && held.photo.size > Number(desk.dataset.most)) {
     return fail("The photo is too large", `At most ${Math.floor(desk.dataset.most / 2 ** 20)} MB can be looked at. Send a smaller copy of it.`);
@@ -69,10 +71,9 @@ const ask = async (asked, tries = 3) => {
   const sent = new URLSearchParams(asked);
   sent.delete("photo");
   const headers = { Accept: "text/html, application/problem+json" };
-  if (own) headers["Content-Type"] = held.photo.type.startsWith("image/") ? held.photo.type : "application/octet-stream";
   let answer, text;
   try {
-    answer = await fetch(`${here}?${sent}`, own ? { method: "POST", body: held.photo, headers, signal } : { headers, signal });
+    answer = await fetch(`${here}?${sent}`, own ? posted(headers, signal) : { headers, signal });
     text = await answer.text();
   } catch {
     if (signal.aborted) return;
@@ -82,12 +83,18 @@ const ask = async (asked, tries = 3) => {
   const again = Number(answer.headers.get("Retry-After"));
   if (answer.status === 503 && again && again <= 5 && tries > 1) {
     say("Many are searching. Trying again…");
-    setTimeout(() => { if (!signal.aborted) ask(asked, tries - 1); }, again * 1000);
+    setTimeout(() => { if (!signal.aborted) ask(asked, signal, tries - 1); }, again * 1000);
     return;
   }
   const told = answer.headers.get("Content-Type")?.includes("json") ? JSON.parse(text) : {};
   const later = answer.status >= 500 || answer.status === 408;
   fail(told.title ?? "The shop cannot answer now", told.detail ?? "Try again later.", later && asked);
+};
+
+/** The photo as a request. */
+const posted = (headers, signal) => {
+  const type = held.photo.type.startsWith("image/") ? held.photo.type : "application/octet-stream";
+  return { method: "POST", body: held.photo, headers: { ...headers, "Content-Type": type }, signal };
 };
 
 /** Puts an answer in place of what is shown. */
@@ -138,8 +145,8 @@ const way = (text, follow) => {
 };
 
 /** The photo itself, and its name in every address, which the server knows nothing of. */
-const fillIn = () => {
-  for (const image of desk.querySelectorAll("img[data-own]")) {
+const fillIn = (place = desk) => {
+  for (const image of place.querySelectorAll("img[data-own]")) {
     image.srcset = `${held.address} 0.1x`;
   }
 };
@@ -257,6 +264,14 @@ desk.addEventListener("click", (event) => {
   if (url.pathname !== here) return;
   event.preventDefault();
   go(url.searchParams);
+});
+desk.addEventListener("click", async ({ target }) => {
+  const button = target.closest("[data-why]");
+  if (!button) return;
+  const answer = await fetch(button.dataset.why, posted({ Accept: "text/html" })).catch(() => null);
+  const dialog = await openPanel(answer, button);
+  if (dialog) fillIn(dialog);
+  else say("The shop cannot say why just now. Try again.");
 });
 desk.addEventListener("submit", (event) => {
   if (event.target.id !== "narrow") return;
