@@ -2,7 +2,7 @@
 
     VETRINA_STORE=vetrina-store PYTHONPATH=. .venv/bin/python bench/serving.py
 
-A copy of the store is served by `vetrina serve`; the requests come from this process over eight connections that are kept.
+A copy of the store is served by `vetrina serve`; the requests come from this process over eight connections.
 """
 
 from __future__ import annotations
