@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
-from pydantic import BaseModel, Field
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from web.api import operation_models as models
 from web.api.document import answering, problems
+from web.bodies import small_body
 from web.house import TheHouse
 from web.sending import as_bytes
 from web.token import require_token
@@ -102,10 +104,27 @@ async def start_retry(house: TheHouse) -> Response:
     return _answer(await house.operations.start_retry(), status=202)
 
 
+async def _order(request: Request) -> RollbackOrder:
+    """The order in a request's body. Not by FastAPI, which reads any body whole, and before it asks for the token."""
+    data = await small_body(request, "The order", 'Send {"to": VERSION}, or {}')
+    try:
+        return RollbackOrder.model_validate_json(data)
+    except ValidationError as error:
+        raise RequestValidationError([{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]) from error
+
+
 @router.post(
-    "/rollback", dependencies=[Depends(require_token)], responses=answering(models.Rollback, (*_REFUSALS, 404))
+    "/rollback",
+    dependencies=[Depends(require_token)],
+    responses=answering(models.Rollback, (*_REFUSALS, 404, 408, 413)),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": RollbackOrder.model_json_schema(), "example": {"to": None}}},
+        }
+    },
 )
-async def rollback(house: TheHouse, order: RollbackOrder) -> Response:
+async def rollback(house: TheHouse, order: Annotated[RollbackOrder, Depends(_order)]) -> Response:
     """Serve an earlier index version at once; the next publication makes the newest batches current again."""
     return _answer(await house.operations.roll_back(order.to))
 

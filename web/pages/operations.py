@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from vetrina.errors import AlreadyRunning, NotFound
+from web.bodies import small_body
 from web.house import House, TheHouse
 from web.pages import figures
 from web.pages.drawing import link, page
@@ -22,8 +23,6 @@ from web.token import address_of, require_own_page, sign_in, sign_out, signed_in
 router = APIRouter(prefix="/operations")
 
 _COUNT = 50  # entries of a table
-_MOST_FORM_BYTES = 16 << 10
-_FORM_SECONDS = 10.0
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "same-origin"}  # forms need the Origin header
 _REPORT_POLICY = (
     "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
@@ -255,15 +254,7 @@ def _to_sign_in(request: Request, to: str = "") -> Response:
 
 async def _form_of(request: Request) -> dict[str, str]:
     """The fields of a form, the last of each name. Raises Problem (413, 408) for a form that is long or slow."""
-    data = bytearray()
-    try:
-        async with asyncio.timeout(_FORM_SECONDS):
-            async for piece in request.stream():
-                data += piece
-                if len(data) > _MOST_FORM_BYTES:
-                    raise Problem(413, "too-large", "The form is too long", "Open the page again and send its form")
-    except TimeoutError as error:
-        raise Problem(408, "too-slow", "The form came too slowly", "Open the page again and send its form") from error
+    data = await small_body(request, "The form", "Open the page again and send its form")
     try:
         fields = parse_qs(data.decode(), keep_blank_values=True, max_num_fields=20)
     except ValueError as error:
