@@ -2,7 +2,7 @@
 
     VETRINA_STORE=vetrina-store PYTHONPATH=. .venv/bin/python bench/serving.py
 
-A copy of the store is served by `vetrina serve`; the requests come from this process over 16 connections that are kept.
+A copy of the store is served by `vetrina serve`; the requests come from this process over eight connections that are kept.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import uvloop
 from vetrina.settings import Settings
 
 CLI = (sys.executable, "-c", "from orchestration.cli import main; main()")
-CONNECTIONS = 16
+CONNECTIONS = 8
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -148,7 +148,7 @@ def ask(
     check: Callable[[bytes], bool] | None = None,
     stop: threading.Event | None = None,
 ) -> Load:
-    """Ask for all of the paths over 16 connections."""
+    """Ask for all of the paths."""
     load = Load()
 
     async def everything() -> None:

@@ -61,7 +61,7 @@ def crowd(copies: int) -> list[Item]:
     return [(f"same{n:03d}", f"s{n}", "crop", LABELS[n % 2], 0.5, same) for n in range(copies)]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 99),
     k=st.sampled_from([1, 5, 12]),
@@ -76,7 +76,7 @@ def test_with_ample_search_it_is_the_exact_table(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_LOOKED_AT", looked_at)
-        index = opened([*shop(200, DIMS, seed=seed), *crowd(copies)], Path(folder), PENALISED)
+        index = opened([*shop(200, DIMS, seed=seed), *crowd(copies)], Path(folder), POOR)
         shown = pictures(index, seed) if hide else None
         exact = made(index, k, same_class=same_class, pictures=shown)
         lines: list[int] = []
@@ -153,6 +153,10 @@ def test_auto_compares_all_up_to_the_stated_work_and_lets_the_index_find_beyond(
     assert (few.made_by, few.recall) == ("exact", {})
     assert few.why == f"{items} items of 12 dimensions are few enough to compare all"
     monkeypatch.setattr(search_module, "EXACT_WORK", exact_work(poor) - 1)
+    assert found(poor, TableSettings(10)).why.startswith("the recall target is out of the index's reach: 0."), (
+        "visiting an eighth of the items does not do"
+    )
+    monkeypatch.setattr(search_module, "_SHARE", 1)
     many = found(poor, TableSettings(10))
     assert many.made_by == "index" and many.recall == found(poor, BY_INDEX).recall
     assert many.why == f"{items} items of 12 dimensions are too many to compare all"

@@ -246,6 +246,10 @@ class Rows:
             return products
         return runs(self.starts[products], self.starts[products + 1])
 
+    def products_of(self, items: np.ndarray) -> np.ndarray:
+        """The product of each of some items: int64."""
+        return items if self.products == len(self) else self.product_of[items]
+
     @cached_property
     def _postings(self) -> dict[str | None, np.ndarray]:
         indices, names = self._label_codes, self._label_names

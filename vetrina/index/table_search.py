@@ -27,6 +27,8 @@ minutes of processor time (bench/README.md)."""
 BY_CLASS = 5.0
 """How many times as much it takes where products of the same class come first."""
 _STEP = 1.33
+_SHARE = 8  # visiting more than one node for eight items takes longer than comparing all
+_DEEPEST = 4  # nodes for each item: trees share items, so as many nodes as items do not reach all of them
 
 Lines = Callable[[np.ndarray, AnnoySearch | None], Iterable[pa.Table]]
 """The lines of some products (int64 positions, ascending), exactly or by a search."""
@@ -48,7 +50,7 @@ class TableSearch:
 
     @property
     def made_by(self) -> str:
-        """ "exact" or "index"."""
+        """EXACT or BY_INDEX."""
         return EXACT if self.search is None else BY_INDEX
 
 
@@ -74,7 +76,8 @@ def table_search(index: Index, settings: TableSettings, lines: Lines, workers: i
     work = exact_work(index) * (BY_CLASS if settings.same_class else 1.0)
     if settings.made_by != BY_INDEX and work <= EXACT_WORK:
         return TableSearch(None, f"{items} items of {dims} dimensions are few enough to compare all", {})
-    search, recall = _deep_enough(index, settings.neighbours, lines, workers)
+    deepest = _DEEPEST * items if settings.made_by == BY_INDEX else items // _SHARE
+    search, recall = _deep_enough(index, settings.neighbours, lines, workers, deepest)
     if settings.made_by == BY_INDEX:
         return TableSearch(search, "the setting VETRINA_TABLE says so", recall)
     if recall["met"]:
@@ -83,8 +86,10 @@ def table_search(index: Index, settings: TableSettings, lines: Lines, workers: i
     return TableSearch(None, f"the recall target is out of the index's reach: {found}", {})
 
 
-def _deep_enough(index: Index, neighbours: int, lines: Lines, workers: int) -> tuple[AnnoySearch, dict[str, Any]]:
-    """The least search that meets the target, or the deepest, and what it finds."""
+def _deep_enough(
+    index: Index, neighbours: int, lines: Lines, workers: int, deepest: int
+) -> tuple[AnnoySearch, dict[str, Any]]:
+    """The least search that meets the target, or the first that visits so many nodes, and what it finds."""
     rows, manifest = index.rows, index.manifest
     rng = np.random.default_rng(manifest.settings["seed"])
     count = min(manifest.settings["recall_sample"], rows.products)
@@ -99,7 +104,7 @@ def _deep_enough(index: Index, neighbours: int, lines: Lines, workers: int) -> t
         shares = np.array([_share(truth.get(name), found.get(name)) for name in names])
         recall = _measured(shares, k, census=count == rows.products)
         met = recall["lower_95"] >= target
-        if met or nodes >= len(rows):
+        if met or nodes >= deepest:
             return search, {**recall, "target": target, "met": met, "search_k": nodes}
         nodes = math.ceil(nodes * _STEP)
 

@@ -160,7 +160,7 @@ def ask_annoy(parts: Parts, asked: Asked, annoy: AnnoyFile, search_k: float) -> 
     while want * SHARE <= len(rows):
         nodes = max(want, int(search_k))
         near = [annoy.nearest(vector, want, nodes) for vector in asked.vectors]
-        owners = {owner for items in near for owner in rows.product_of[items].tolist()}
+        owners = {owner for items in near for owner in rows.products_of(items).tolist()}
         products = np.array(sorted(owners - unwanted), np.int64)
         pairs = _scored(main, asked, products[main.alive[products]])
         scores = sorted(score for _, seen in [(main, pairs), *found] for score in seen.scores.tolist())
