@@ -36,7 +36,7 @@ def by_cells_only(patch: pytest.MonkeyPatch) -> Iterator[None]:
     """However few items there are, a filtered search reads cells."""
     with patch.context() as patched:
         patched.setattr(engine_module, "FEW", 0)
-        patched.setattr(engine_module, "SHARE", 0)
+        patched.setattr(engine_module, "ONE_IN", 0)
         yield
 
 

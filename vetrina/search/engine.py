@@ -21,7 +21,7 @@ from vetrina.index.reader import Index
 from vetrina.index.rows import ItemInfo, Rows, rows_from_tables
 from vetrina.index.settings import KINDS, Penalties, kind_codes, penalty_matrix
 from vetrina.search.answers import Answer, Neighbour, Pair, Products, Query
-from vetrina.search.ways import SHARE, Asked, Parts, Seen, Segment, ask_annoy, group, read_all, read_cells
+from vetrina.search.ways import ONE_IN, Asked, Parts, Seen, Segment, ask_annoy, group, read_all, read_cells
 
 _MOST_GROUPED = 32
 """Filters whose items are remembered cell by cell, four bytes for each item that passes."""
@@ -264,9 +264,9 @@ class SearchEngine:
         """
         if answer.exact:
             return self.items
-        vectors, _ = self._prepared(query)
         if answer.read:
             return answer.read + len(self._tail.rows)
+        vectors, _ = self._prepared(query)
         seen = [self.index.annoy.inspected(vector, answer.search_k) for vector in vectors]
         return round(sum(seen) / len(seen)) + len(self._tail.rows)
 
@@ -277,7 +277,7 @@ class SearchEngine:
             return None
         if cells is not None and (asked.classes is not None or self._main.thinned):
             grouping = self._grouped(self._main, asked.classes)
-            if len(grouping.rows) <= FEW or asked.k * SHARE > grouping.products:
+            if len(grouping.rows) <= FEW or asked.k * ONE_IN > grouping.products:
                 return None
             return read_cells(
                 self._segments, asked, cells, grouping, manifest.cells["share"], manifest.settings["recall_k"]

@@ -15,7 +15,7 @@ from vetrina.index.cells import Cells, Grouping, grouped
 from vetrina.index.rows import Rows
 from vetrina.index.scoring import ROUNDING, Pairs, among, at_least_kth, best_of_each, best_pairs, scan
 
-SHARE = 8  # beyond one item in eight, reading all of them in order is faster than Annoy or than picking them
+ONE_IN = 8  # beyond one item in eight, reading all of them in order is faster than Annoy or than picking them
 _FIRST_CANDIDATES = 16
 _FIRST_READ = 1024  # items; enough to know about how good the k-th best is
 
@@ -31,7 +31,7 @@ class Segment:
     @property
     def narrow(self) -> bool:
         """Whether so few may be shown that reading them one by one is faster than reading all in order."""
-        return self.count * SHARE <= self.rows.products
+        return self.count * ONE_IN <= self.rows.products
 
     @property
     def thinned(self) -> bool:
@@ -158,7 +158,7 @@ def ask_annoy(parts: Parts, asked: Asked, annoy: AnnoyFile, search_k: float) -> 
         newer[asked.hidden[1]] = False
         found = [(tail, _scored(tail, asked, np.flatnonzero(newer)))]
     want = max(_FIRST_CANDIDATES, math.ceil(2 * k * len(rows) / rows.products))
-    while want * SHARE <= len(rows):
+    while want * ONE_IN <= len(rows):
         nodes = max(want, int(search_k))
         near = [annoy.nearest(vector, want, nodes) for vector in asked.vectors]
         owners = {owner for items in near for owner in rows.products_of(items).tolist()}
