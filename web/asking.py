@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from vetrina.index.rows import ItemInfo
+from vetrina.pictures.addresses import public_name
 from vetrina.search.answers import Query as VectorQuery
 from vetrina.search.describing import answer_as_json, detections_as_json, explanation_as_json
 from vetrina.search.explaining import Origin, explain, origin_of
@@ -69,8 +70,12 @@ def _explained(
     found = explain(window, query, result, own=own)
     name = window.name_of(result)
     explained = explanation_as_json(window, asked, sides, origin, result, found, {result: name} if name else {})
+    # Where things lie on this machine, and what an address has for a password, is nobody's business.
     for pair in explained["pairs"]:
-        del pair["result"]["picture"]  # its place in the store is nobody's business
+        del pair["result"]["picture"]
+    for side in ("query", "result"):
+        if said := explained[side]["origin"]:
+            said |= {name: public_name(said[name]) for name in ("source", "picture")}
     return explained
 
 

@@ -21,7 +21,7 @@ from web.room import Room
 from web.shop import Options, Shop
 from web.showing import Showing
 from web.together import Together
-from web.turns import Turns
+from web.turns import Turns, busy
 from web.uploads import Upload
 
 _FETCHES = 8
@@ -43,6 +43,7 @@ class PhotoDesk:
         fetching: turns for it.
         seeing: what the models do.
         room: for the bytes of photos that wait.
+        most: photos that wait or are seen at the same time.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class PhotoDesk:
         fetching: Turns,
         seeing: Together[ShopWindow, Photo, PhotoQuery],
         room: Room,
+        most: int,
     ) -> None:
         self._store = store
         self._decoders = decoders
@@ -62,6 +64,8 @@ class PhotoDesk:
         self._fetching = fetching
         self._seeing = seeing
         self._room = room
+        self._most = most
+        self._here = 0
         self._as_pixels = asyncio.Semaphore(_MOST_DECODED)
 
     async def photo(self, showing: Showing, upload: Upload, part: Box | int | None) -> PhotoQuery:
@@ -82,11 +86,17 @@ class PhotoDesk:
             NotFound: no such object was detected; or the index's extractor cannot be had.
             Problem: 503 when too many photos wait.
         """
-        with self._room.claim() as claim:
-            claim.take(len(data))
-            async with self._as_pixels:
-                picture = await self._decoding.run(self._decoders.decode, data)
-                return await self._seeing.run(showing.window, Photo(picture.pixels, part))
+        if self._here >= self._most:
+            raise busy()
+        self._here += 1
+        try:
+            with self._room.claim() as claim:
+                claim.take(len(data))
+                async with self._as_pixels:
+                    picture = await self._decoding.run(self._decoders.decode, data)
+                    return await self._seeing.run(showing.window, Photo(picture.pixels, part))
+        finally:
+            self._here -= 1
 
     async def picture_of(self, showing: Showing, product_id: str) -> bytes:
         """The bytes of a product's picture. Raises NotFound, StoreError."""
@@ -121,7 +131,8 @@ def open_desk(shop: Shop, options: Options, decoders: DecoderPool, decoding: Tur
         shop.fetcher() if options.fetch else nullcontext() as fetcher,  # closed first: nothing waits for an address
         Together(_see, _at_once, decoders.workers, options.most_waiting) as seeing,
     ):
-        yield PhotoDesk(shop.store, decoders, decoding, fetcher, fetching, seeing, room)
+        most = options.most_waiting + decoders.workers
+        yield PhotoDesk(shop.store, decoders, decoding, fetcher, fetching, seeing, room, most)
 
 
 def _not_had(reason: str, detail: str) -> Problem:

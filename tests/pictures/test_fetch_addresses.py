@@ -8,7 +8,7 @@ import pytest
 from support import fault_server as faults
 from support.fault_server import TINY_JPEG, FaultServer
 
-from vetrina.pictures.addresses import redact, refusal
+from vetrina.pictures.addresses import public_name, redact, refusal
 from vetrina.pictures.fetching import Fetched, Fetcher, FetchFailed, FetchLimits
 
 CLOSED = """
@@ -154,3 +154,17 @@ def test_a_message_shows_no_user_password_query_or_fragment() -> None:
     assert "\n" not in redact("http://shop.example/a\nb\x1b[31m")
     assert len(redact("http://shop.example/" + "a" * 5000)) < 200
     assert redact("http://[") == "(an unreadable address)"
+
+
+@pytest.mark.parametrize(
+    ("reference", "shown"),
+    [
+        ("https://me:pass@shop.example/a.jpg?sig=hush", "https://shop.example/a.jpg"),
+        ("s3://bucket/spring/a.jpg", "s3://bucket/spring/a.jpg"),
+        ("file:///srv/secret%20place/a%20b.jpg", "a b.jpg"),
+        ("/srv/catalogs/spring.csv", "spring.csv"),
+        ("spring.csv", "spring.csv"),
+    ],
+)
+def test_strangers_see_no_more_of_a_file_than_its_name(reference: str, shown: str) -> None:
+    assert public_name(reference) == shown

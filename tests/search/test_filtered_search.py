@@ -167,14 +167,26 @@ def test_many_neighbours_of_few_products_are_found_by_reading_all(index: Index, 
     assert not engine.search(query, 30, classes={"Chair"}).exact
 
 
-def test_a_lowest_score_ends_the_reading_early_and_changes_no_result(index: Index, by_cells: None) -> None:
+def test_a_lowest_score_leaves_what_reaches_it(index: Index, by_cells: None) -> None:
     engine = SearchEngine(index)
     query = engine.product_query("p00300")
     plain = engine.search(query, 100, classes={"Chair"})
-    floor = plain.neighbours[4].score
-    answer = engine.search(query, 100, classes={"Chair"}, min_score=floor)
+    answer = engine.search(query, 100, classes={"Chair"}, min_score=plain.neighbours[4].score)
     assert answer.neighbours == plain.neighbours[:5]
-    assert 0 < answer.read < plain.read and answer.available == plain.available
+    assert not answer.exact and answer.available == plain.available
+
+
+def test_few_neighbours_and_many_query_rows_are_searched_as_deeply_as_was_measured(
+    index: Index, by_cells: None
+) -> None:
+    engine = SearchEngine(index)
+    query = engine.product_query("p00300")
+    one, ten, twenty = (engine.search(query, k, classes={"Chair"}) for k in (1, 10, 20))
+    assert one.read == ten.read < twenty.read
+    assert one.neighbours == ten.neighbours[:1]
+    thrice = Query(np.repeat(query.vectors[:1], 3, axis=0), ("whole",) * 3, projected=True)
+    alone = replace(thrice, vectors=thrice.vectors[:1], kinds=("whole",))
+    assert engine.search(thrice, 10, classes={"Chair"}).read == engine.search(alone, 30, classes={"Chair"}).read
 
 
 def test_the_tail_and_what_was_removed_count_in_a_filtered_search(

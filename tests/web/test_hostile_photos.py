@@ -274,6 +274,16 @@ def test_a_flood_is_answered_or_told_to_come_back(narrow: str, product_pictures:
             assert told(answer) == (503, "busy") and int(answer.headers["retry-after"]) >= 1
 
 
+def test_no_more_photos_wait_than_may_wherever_they_wait(
+    web_shop: Shop, product_pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.photos._MOST_DECODED", 1)
+    data = product_pictures["oak-chair"]
+    with running(build_app(ServedShop(web_shop.deployment), NARROW)) as address, ThreadPoolExecutor(32) as strangers:
+        statuses = {answer.status_code for answer in strangers.map(lambda _: post(address, data), range(64))}
+    assert statuses == {200, 503}
+
+
 def test_more_bytes_than_there_is_room_for_are_told_to_come_back(
     application: FastAPI, narrow: str, product_pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,14 +5,17 @@ from typing import Any
 import pytest
 import requests
 from support.operated_shop import HOSTILE, Operated
+from support.s3_server import S3Server
 from support.web_server import running
 
 from orchestration.serving import ServedShop
 from vetrina.catalog.problems import set_aside
 from vetrina.coverage import Coverage, CoverageReader, Excerpt
 from vetrina.index.versions import current, history, version_folder
+from vetrina.store import Store
 from web.api import operation_models as models
 from web.application import build_app
+from web.reports import report_page, reports_as_json
 from web.shop import Options
 from web.versions import versions_as_json
 
@@ -205,12 +208,21 @@ def test_no_other_file_of_the_store_can_be_asked_for_as_a_report(address: str, v
 
 
 def test_a_report_whose_figures_are_lost_is_listed_as_such(operated: Operated, address: str, reported: str) -> None:
-    from web.reports import reports_as_json
-
     store = operated.shop.deployment.store
     store.write(f"reports/{reported}/{REPORT}.json", b"{")
     (found,) = reports_as_json(store, 0, 10)["reports"]
     assert found["problem"] == "Its figures cannot be read; materialize the asset evaluation again"
+
+
+def test_a_store_on_s3_tells_the_same(operated: Operated, reported: str, s3: S3Server) -> None:
+    here, there = operated.shop.deployment.store, Store("s3://shop/copy")
+    for folder in ("index", "reports"):
+        for info in here.walk(folder):
+            there.write(info.path, here.read(info.path))
+    assert versions_as_json(there, 0, 10) == versions_as_json(here, 0, 10)
+    copied, original = (reports_as_json(store, 0, 10)["reports"] for store in (there, here))
+    assert [{**report, "made_at": ""} for report in copied] == [{**report, "made_at": ""} for report in original]
+    assert report_page(there, reported, REPORT) == report_page(here, reported, REPORT)
 
 
 def test_answers_are_what_the_document_says(address: str, reported: str, keys: list[str]) -> None:

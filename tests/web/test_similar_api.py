@@ -34,3 +34,12 @@ def test_products_that_are_not_wanted_make_room_for_others(served: str) -> None:
     without = ids(first)
     assert without[:2] == others
     assert len(without) == 3
+
+
+def test_an_explanation_tells_where_things_come_from_and_not_where_they_lie(served: str, web_shop: Shop) -> None:
+    asked = {"id": "oak-chair", "result": "white-chair"}
+    answer = requests.get(f"{served}/api/v1/explain", params=asked, timeout=30)
+    origin = answer.json()["result"]["origin"]
+    assert (origin["source"], origin["line"]) == ("goods.csv", 3)
+    assert origin["picture"].endswith("/white-chair.png")
+    assert str(web_shop.folder) not in answer.text

@@ -16,7 +16,7 @@ import threading
 import time
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 import urllib3.exceptions
@@ -91,6 +91,13 @@ def redact(reference: str) -> str:
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     clean = "".join(letter if letter.isprintable() else "?" for letter in shown)
     return clean if len(clean) <= _SHOWN_PATH else clean[: _SHOWN_PATH - 1] + "…"
+
+
+def public_name(reference: str) -> str:
+    """An address as strangers may see it: redacted, and of a file on this machine no more than its name."""
+    if "://" in reference and not reference.startswith("file:"):
+        return redact(reference)
+    return unquote(reference).rstrip("/").rpartition("/")[2]
 
 
 def host_of(reference: str) -> str:

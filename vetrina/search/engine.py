@@ -279,7 +279,9 @@ class SearchEngine:
             grouping = self._grouped(self._main, asked.classes)
             if len(grouping.rows) <= FEW or asked.k * SHARE > grouping.products:
                 return None
-            return read_cells(self._segments, asked, cells, grouping, manifest.cells["share"])
+            return read_cells(
+                self._segments, asked, cells, grouping, manifest.cells["share"], manifest.settings["recall_k"]
+            )
         # Among few products Annoy would have to be asked for nearly all items until k of them are found.
         if asked.classes is not None or self._main.narrow:
             return None

@@ -108,13 +108,16 @@ def read_all(parts: Parts, asked: Asked) -> Seen:
     return Seen(found, sum(len(products) for products, _ in scanned))
 
 
-def read_cells(parts: Parts, asked: Asked, cells: Cells, grouping: Grouping, share: float) -> Seen:
-    """Cells are read, the most promising first, until none promises more than the k-th best that was found has.
+def read_cells(parts: Parts, asked: Asked, cells: Cells, grouping: Grouping, share: float, recall_k: int) -> Seen:
+    """Cells are read, the most promising first, until none promises more than the worst that was found has.
 
     Args:
         grouping: what passes in the index, by `group`.
         share: see `Cells.promises`.
+        recall_k: what the share was measured for. Of fewer neighbours each would have to be promised more, so so many
+            are looked for, and for every query row.
     """
+    deep = max(asked.k, recall_k) * len(asked.vectors)
     main, tail = parts
     newer, newer_scores = _scanned(tail, asked, asked.hidden[1], _passing(tail, asked))
     promised = (cells.promises(asked.vectors, share) - asked.least[:, None]).max(axis=0)
@@ -123,18 +126,16 @@ def read_cells(parts: Parts, asked: Asked, cells: Cells, grouping: Grouping, sha
     order = order[np.argsort(-promised[order], kind="stable")]
     promised, ends = promised[order], np.cumsum(sizes[order])
     products, scores = np.zeros(0, np.int64), np.zeros(0, np.float32)
-    bar, at, read, step = asked.floor, 0, 0, _FIRST_READ
+    bar, at, read, step = -np.inf, 0, 0, _FIRST_READ
     while at < len(order) and promised[at] >= bar - ROUNDING:
         enough = int(np.searchsorted(-promised, ROUNDING - bar, side="right"))
         end = min(enough, max(at + 1, int(np.searchsorted(ends, read + step, side="right"))))
         more, their_scores = _scanned(main, asked, asked.hidden[0], grouping.items_in(order[at:end]))
         products, scores = best_of_each(np.concatenate([products, more]), np.concatenate([scores, their_scores]))
-        threshold = at_least_kth(np.concatenate([scores, newer_scores]), asked.k)
-        products, scores = products[scores >= threshold], scores[scores >= threshold]
-        bar = max(asked.floor, threshold)
+        bar = at_least_kth(np.concatenate([scores, newer_scores]), deep)
+        products, scores = products[scores >= bar], scores[scores >= bar]
         at, read, step = end, int(ends[end - 1]), 2 * step
-    newer_best = newer[newer_scores >= at_least_kth(np.concatenate([scores, newer_scores]), asked.k)]
-    found = [(main, _scored(main, asked, products)), (tail, _scored(tail, asked, newer_best))]
+    found = [(main, _scored(main, asked, products)), (tail, _scored(tail, asked, newer[newer_scores >= bar]))]
     available = grouping.products - _passing_products(main, asked) + len(newer)
     return Seen(found, available, exact=at == len(order), read=read)
 
