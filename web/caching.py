@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 class BoundedCache(Generic[V]):
-    """Remembers values up to a number of bytes; may be used from several threads.
+    """Remembers values up to a number of bytes; may be used from several threads. Keys are to be small.
 
     Args:
         most_bytes: of all values; one that alone is larger is not kept.

@@ -22,7 +22,7 @@ from vetrina.errors import (
 
 _log = logging.getLogger(__name__)
 
-Answer = Callable[[Request, Exception], Awaitable[Response]]
+Answerer = Callable[[Request, Exception], Awaitable[Response]]
 _FOR_PROGRAMS = frozenset({"api", "healthz", "readyz", "metrics"})
 """What paths begin with whose errors are never drawn as a page."""
 
@@ -124,7 +124,7 @@ def problem_response(problem: Problem) -> JSONResponse:
 
 def handle_problems(
     app: FastAPI, draw: Callable[[Request, Problem], Response], turned_away: Callable[[str], None]
-) -> Answer:
+) -> Answerer:
     """Answer every error of the API with a problem, and every other one with a page that `draw` makes of it.
 
     Args:

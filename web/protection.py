@@ -7,7 +7,7 @@ import logging
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.problems import Answer
+from web.problems import Answerer
 
 _log = logging.getLogger(__name__)
 _POLICY = (
@@ -51,7 +51,7 @@ class SecurityHeaders:
 class LastResort:
     """Answers what nobody expected as a problem that tells nothing of the inside; the log has it whole."""
 
-    def __init__(self, app: ASGIApp, answer: Answer) -> None:
+    def __init__(self, app: ASGIApp, answer: Answerer) -> None:
         self._app = app
         self._answer = answer
 

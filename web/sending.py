@@ -24,7 +24,7 @@ async def send(request: Request, house: House, make: Callable[[Showing], Any]) -
         make: gives plain values.
     """
     showing = house.showcase.now
-    key = (request.scope["path"], request.scope["query_string"])
+    key = _digest(request.scope["path"].encode() + b"?" + request.scope["query_string"])
     answer = showing.answers.get(key)
     if answer is None:
         answer = await house.asking.run(_made, make, showing)
@@ -52,4 +52,8 @@ def names(if_none_match: str | None, tag: str) -> bool:
 
 def _made(make: Callable[[Showing], Any], showing: Showing) -> Answer:
     data = as_bytes(make(showing))
-    return Answer(data, f'"{hashlib.blake2b(data, digest_size=16).hexdigest()}"')
+    return Answer(data, f'"{_digest(data)}"')
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -4,9 +4,14 @@ import re
 
 import pytest
 import requests
+from support.shops import Shop
+from support.web_server import running
 
+from orchestration.serving import ServedShop
+from web.application import build_app
 from web.caching import BoundedCache
 from web.sending import names
+from web.shop import Options
 
 SIMILAR = "/api/v1/similar?id=oak-chair&k=2"
 
@@ -35,6 +40,15 @@ def test_an_answer_is_made_once(served: str) -> None:
     before = _from_cache(served)
     assert requests.get(asked, timeout=30).content == first
     assert _from_cache(served) == before + 1
+
+
+def test_what_is_kept_of_a_long_question_is_short(web_shop: Shop) -> None:
+    app = build_app(ServedShop(web_shop.deployment), Options())
+    with running(app) as address:
+        asked = {"id": "box", "k": "1", "where": " or ".join(["price = 12"] * 650)}
+        assert requests.get(f"{address}/api/v1/similar", params=asked, timeout=30).status_code == 200
+        answers = app.state.house.showcase.now.answers
+        assert [len(key) for key in answers._values] == [32]
 
 
 def test_problems_are_not_kept(served: str) -> None:
