@@ -21,7 +21,7 @@ from vetrina.quality.verdict import Verdict
 from vetrina.search.window import Conditions, ShopWindow
 from vetrina.settings import Settings
 from vetrina.store import Store
-from web.server import Limits
+from web.server.listening import Limits
 from web.shop import Options
 
 _PHOTO_SECONDS = 15.0

@@ -12,11 +12,9 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, impo
 from vetrina import __version__
 from web.api import health, operations, pictures, products, search, similar
 from web.api.document import ANY_PROBLEM, describe
-from web.doorkeeper import Doorkeeper
 from web.house import House
-from web.lingering import Lingering
-from web.metrics import Metrics
-from web.operations import Operations
+from web.operations.doorkeeper import Doorkeeper
+from web.operations.operations import Operations
 from web.pages import files, reference
 from web.pages import operations as operations_page
 from web.pages import photo as photo_page
@@ -25,16 +23,18 @@ from web.pages import shop as shop_page
 from web.pages import why as why_page
 from web.pages.drawing import problem_page
 from web.parameters import parameters_of, refuse_unknown
-from web.photos import open_desk
-from web.prefix import Prefix, checked_prefix
+from web.photos.desk import open_desk
+from web.photos.room import Room
 from web.problems import handle_problems
-from web.protection import Heads, LastResort, SecurityHeaders
-from web.room import Room
+from web.server.lingering import Lingering
+from web.server.metrics import Metrics
+from web.server.prefix import Prefix, checked_prefix
+from web.server.protection import Heads, LastResort, SecurityHeaders
+from web.server.watching import Watch
 from web.shop import Options, Shop
-from web.showing import Showcase
-from web.thumbnails import Thumbnails
+from web.shown.showing import Showcase
+from web.shown.thumbnails import Thumbnails
 from web.turns import Turns
-from web.watching import Watch
 
 _UPLOADS = 16
 """How many photos of the largest size may come in or wait at the same time; of smaller ones, more."""

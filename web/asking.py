@@ -11,8 +11,8 @@ from vetrina.search.answers import Query as VectorQuery
 from vetrina.search.describing import answer_as_json, detections_as_json, explanation_as_json
 from vetrina.search.explaining import Origin, explain, origin_of
 from vetrina.search.window import Conditions, PhotoQuery
-from web.goods import Listing, Product
-from web.showing import Showing
+from web.shown.goods import Listing, Product
+from web.shown.showing import Showing
 
 
 def similar(showing: Showing, product_id: str, k: int, conditions: Conditions) -> dict[str, Any]:

@@ -9,16 +9,16 @@ from fastapi import Depends, Query, Request
 
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.search.window import Conditions
-from web.doorkeeper import Doorkeeper
-from web.metrics import Metrics
-from web.operations import Operations
-from web.photos import PhotoDesk
-from web.room import Room
+from web.operations.doorkeeper import Doorkeeper
+from web.operations.operations import Operations
+from web.photos.desk import PhotoDesk
+from web.photos.room import Room
+from web.photos.uploads import Upload, uploaded
+from web.server.metrics import Metrics
 from web.shop import Options, Shop
-from web.showing import Showcase
-from web.thumbnails import Thumbnails
+from web.shown.showing import Showcase
+from web.shown.thumbnails import Thumbnails
 from web.turns import Turns
-from web.uploads import Upload, uploaded
 
 _SHORT = 200
 """Characters of a filter that is understood in no time; longer ones take a turn."""

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Request, Response
 
 from web.house import House
-from web.showing import Answer, Showing
+from web.shown.showing import Answer, Showing
 
 _FRESH = "no-cache"  # kept by whoever likes, and asked for each time: an unchanged answer costs a 304
 

@@ -14,7 +14,7 @@ from vetrina.pictures.fetching import Fetcher
 from vetrina.quality.verdict import Verdict
 from vetrina.search.window import Conditions, ShopWindow
 from vetrina.store import Store
-from web.uploads import PATIENCE, Patience
+from web.photos.uploads import PATIENCE, Patience
 
 
 @dataclass(frozen=True, slots=True)

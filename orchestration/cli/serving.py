@@ -25,16 +25,16 @@ def serve(
 ) -> None:
     """Serve the page and the HTTP API until it is stopped."""
     from orchestration.serving import ServedShop, limits_of, options_of
-    from web import server
     from web.application import build_app
+    from web.server import listening
 
     deployment = open_deployment()
     settings = deployment.settings
     app = build_app(ServedShop(deployment), options_of(settings, prefix))
-    listener = server.bind(host, port)
+    listener = listening.bind(host, port)
     shown = f"[{host}]" if ":" in host else host
     say(f"Vetrina at http://{shown}:{listener.getsockname()[1]}{app.root_path}/")
-    server.serve(
+    listening.serve(
         app,
         listener,
         limits=limits_of(settings),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from fastapi import FastAPI
 
-from web.server import LIMITS, Limits, bind, server_of
+from web.server.listening import LIMITS, Limits, bind, server_of
 
 
 @contextmanager

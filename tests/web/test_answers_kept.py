@@ -9,9 +9,9 @@ from support.web_server import running
 
 from orchestration.serving import ServedShop
 from web.application import build_app
-from web.caching import BoundedCache
 from web.sending import names
 from web.shop import Options
+from web.shown.caching import BoundedCache
 
 SIMILAR = "/api/v1/similar?id=oak-chair&k=2"
 

@@ -6,8 +6,8 @@ import pytest
 
 from vetrina.errors import SettingError
 from vetrina.settings import Settings
-from web import doorkeeper
-from web.doorkeeper import SESSION_SECONDS, Doorkeeper
+from web.operations import doorkeeper
+from web.operations.doorkeeper import SESSION_SECONDS, Doorkeeper
 from web.problems import Problem
 from web.shop import Options
 

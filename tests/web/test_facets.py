@@ -2,7 +2,7 @@ import pytest
 
 from vetrina.errors import NotFound
 from vetrina.search.filters import parse_filter
-from web.facets import FEW, Columns
+from web.shown.facets import FEW, Columns
 
 PRODUCTS = [
     {"name": f"Lamp {number}", "room": room, "price": price, "sku": f"{1000 + number}"}

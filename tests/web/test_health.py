@@ -11,9 +11,9 @@ from support.web_server import running
 from orchestration.serving import ServedShop
 from vetrina.errors import StoreUnavailable
 from web.application import build_app
-from web.metrics import recall_figures
+from web.server.metrics import recall_figures
 from web.shop import Options
-from web.showing import Showcase
+from web.shown.showing import Showcase
 
 
 @pytest.fixture

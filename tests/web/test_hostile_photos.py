@@ -20,8 +20,8 @@ from support.web_server import running
 from orchestration.serving import ServedShop
 from vetrina.search.window import Photo, PhotoQuery, ShopWindow
 from web.application import build_app
+from web.photos.uploads import Patience
 from web.shop import Options
-from web.uploads import Patience
 
 LIMIT = 1_500_000
 NARROW = Options(
@@ -277,7 +277,7 @@ def test_a_flood_is_answered_or_told_to_come_back(narrow: str, product_pictures:
 def test_no_more_photos_wait_than_may_wherever_they_wait(
     web_shop: Shop, product_pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("web.photos._MOST_DECODED", 1)
+    monkeypatch.setattr("web.photos.desk._MOST_DECODED", 1)
     data = product_pictures["oak-chair"]
     with running(build_app(ServedShop(web_shop.deployment), NARROW)) as address, ThreadPoolExecutor(32) as strangers:
         statuses = {answer.status_code for answer in strangers.map(lambda _: post(address, data), range(64))}

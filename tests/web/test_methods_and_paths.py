@@ -9,7 +9,7 @@ from support.web_server import running
 from orchestration.serving import ServedShop
 from web.application import build_app
 from web.problems import Problem
-from web.protection import HEADERS
+from web.server.protection import HEADERS
 from web.shop import Options
 
 

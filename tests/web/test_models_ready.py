@@ -10,7 +10,7 @@ from vetrina.embedding.extractor import ExtractorIdentity
 from vetrina.search.window import ShopWindow
 from web.application import build_app
 from web.shop import Options
-from web.showing import Showcase
+from web.shown.showing import Showcase
 
 
 def test_a_window_has_its_models_open_before_it_is_shown(web_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from vetrina.index.versions import current, history, version_folder
 from vetrina.store import Store
 from web.api import operation_models as models
 from web.application import build_app
-from web.reports import report_page, reports_as_json
+from web.operations.reports import report_page, reports_as_json
+from web.operations.versions import versions_as_json
 from web.shop import Options
-from web.versions import versions_as_json
 
 REPORT = "evaluation-0123456789abcdef"
 
@@ -88,8 +88,8 @@ def test_all_rows_are_read_once_for_many_questions(operated: Operated, monkeypat
         return of_shop(self, listed)
 
     monkeypatch.setattr(CoverageReader, "shop", counted)
-    monkeypatch.setattr("web.operations._LISTED", 2)
-    monkeypatch.setattr("web.operations._GOOD_FOR", 600)
+    monkeypatch.setattr("web.operations.operations._LISTED", 2)
+    monkeypatch.setattr("web.operations.operations._GOOD_FOR", 600)
     with running(build_app(ServedShop(operated.shop.deployment), Options())) as address:
         parts = [_asked(address, "problems", start=start, count=2) for start in (0, 1, 2, 3, 4, 5, 6, 1000)]
         assert len(read) == 1 + 3  # the counts, and from 0, from 2 and from 4

@@ -15,7 +15,7 @@ from support.web_server import running
 from orchestration.serving import ServedShop
 from vetrina.catalog.problems import set_aside
 from web.application import build_app
-from web.doorkeeper import Doorkeeper
+from web.operations.doorkeeper import Doorkeeper
 from web.shop import Options
 
 MARKUP = "<img src=x onerror=alert(1)>"

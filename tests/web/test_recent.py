@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from web.recent import Recent
+from web.operations.recent import Recent
 
 
 def test_an_answer_is_worked_out_once_however_many_ask() -> None:
@@ -22,7 +22,7 @@ def test_an_answer_is_worked_out_once_however_many_ask() -> None:
 
 def test_an_answer_is_good_for_its_time_and_a_costly_one_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("web.recent.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("web.operations.recent.time.monotonic", lambda: now[0])
     recent, worked = Recent(5, share=0.1), []
 
     def work(seconds: float) -> int:

@@ -15,7 +15,7 @@ from support.shops import Shop
 
 from vetrina.errors import SettingError
 from vetrina.settings import Settings
-from web.server import bind
+from web.server.listening import bind
 
 
 @contextmanager

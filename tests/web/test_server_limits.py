@@ -15,7 +15,7 @@ from support.web_server import running
 from orchestration.serving import ServedShop
 from vetrina.errors import SettingError
 from web.application import build_app
-from web.server import Limits, bind
+from web.server.listening import Limits, bind
 from web.shop import Options
 
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: shop\r\n"

@@ -9,7 +9,7 @@ from support.shops import Shop
 from vetrina.detection.crops import Box
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.store import Store, blob_path
-from web.thumbnails import Thumbnails
+from web.shown.thumbnails import Thumbnails
 
 NAMES = [f"{number:064x}" for number in range(6)]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from web.photos.together import Together
 from web.problems import Problem
-from web.together import Together
 
 
 class Worker:

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Response
 from web.api import models
 from web.api.document import answering
 from web.house import TheHouse
-from web.metrics import CONTENT_TYPE
 from web.sending import as_bytes
+from web.server.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["health"])
 _NOW = {"Cache-Control": "no-store"}

@@ -12,8 +12,8 @@ from web.api import operation_models as models
 from web.api.document import answering, problems
 from web.bodies import small_body
 from web.house import TheHouse
+from web.operations.token import require_token
 from web.sending import as_bytes
-from web.token import require_token
 
 router = APIRouter(tags=["operations"])
 

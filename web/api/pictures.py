@@ -10,10 +10,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from vetrina.errors import NotFound
 from web.api.document import problems
 from web.house import TheHouse
-from web.parts import parse_box
+from web.photos.parts import parse_box
 from web.problems import Problem
 from web.sending import names
-from web.thumbnails import SIDES
+from web.shown.thumbnails import SIDES
 
 router = APIRouter(tags=["pictures"])
 

@@ -12,7 +12,7 @@ from web.api import models
 from web.api.document import answering
 from web.house import ClassName, ProductId, TheHouse, Where
 from web.sending import send
-from web.showing import Showing
+from web.shown.showing import Showing
 
 router = APIRouter(tags=["products"])
 

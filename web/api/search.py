@@ -7,11 +7,11 @@ from fastapi import APIRouter, Request, Response
 from web import asking
 from web.api import models
 from web.api.document import answering
-from web.callers import while_waited_for
 from web.house import TheHouse, TheWanted
-from web.parts import ThePart
+from web.photos.callers import while_waited_for
+from web.photos.parts import ThePart
+from web.photos.uploads import PHOTO
 from web.sending import as_bytes
-from web.uploads import PHOTO
 
 router = APIRouter(tags=["similar"])
 

@@ -15,10 +15,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from vetrina.errors import AlreadyRunning, NotFound
 from web.bodies import small_body
 from web.house import House, TheHouse
+from web.operations.token import address_of, require_own_page, sign_in, sign_out, signed_in
 from web.pages import figures
 from web.pages.drawing import link, page
 from web.problems import Problem
-from web.token import address_of, require_own_page, sign_in, sign_out, signed_in
 
 router = APIRouter(prefix="/operations")
 

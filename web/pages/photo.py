@@ -18,15 +18,15 @@ from fastapi.responses import HTMLResponse
 from vetrina.detection.crops import Box
 from vetrina.search.window import PhotoQuery
 from web import asking
-from web.callers import while_waited_for
 from web.house import House, TheHouse
 from web.pages.drawing import page
 from web.pages.marking import parts_of_photo, parts_of_product
 from web.pages.picking import Picked, ThePicked
 from web.pages.results import Results, Terms, TheTerms
 from web.pages.wording import Wording, box_text
-from web.parts import ThePart
-from web.showing import Showing
+from web.photos.callers import while_waited_for
+from web.photos.parts import ThePart
+from web.shown.showing import Showing
 
 router = APIRouter()
 

@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from vetrina.errors import NotFound
 from web.house import TheHouse
 from web.pages.drawing import page, templates
-from web.showing import Showcase
+from web.shown.showing import Showcase
 
 router = APIRouter()
 

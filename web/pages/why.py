@@ -8,12 +8,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
 from web import asking
-from web.callers import while_waited_for
 from web.house import ProductId, TheHouse
 from web.pages.drawing import page
 from web.pages.wording import Wording
-from web.parts import ThePart
-from web.showing import Showing
+from web.photos.callers import while_waited_for
+from web.photos.parts import ThePart
+from web.shown.showing import Showing
 
 router = APIRouter()
 

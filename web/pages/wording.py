@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from vetrina.search.attributes import is_name
-from web.showing import Showing
+from web.shown.showing import Showing
 
 _PRICES = ("price", "sale_price", "preis", "prix", "prezzo", "precio")
 

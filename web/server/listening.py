@@ -22,10 +22,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from vetrina.errors import SettingError
 from web.problems import Problem
-from web.protection import RAW_HEADERS
 from web.sending import as_bytes
+from web.server.protection import RAW_HEADERS
+from web.server.watching import REQUESTS
 from web.turns import busy
-from web.watching import REQUESTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from vetrina.search.filters import Filter
 from vetrina.search.window import ShopWindow
-from web.facets import Columns, Facet
+from web.shown.facets import Columns, Facet
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from vetrina.index.manifest import Manifest
 from web.problems import NothingToShow
-from web.showing import Showcase
+from web.shown.showing import Showcase
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -15,8 +15,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from web.photos.room import Claim, Room
 from web.problems import Problem
-from web.room import Claim, Room
 
 PHOTO = "photo"
 """The name of the form's field that holds the photo."""

@@ -7,7 +7,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.metrics import Metrics
+from web.server.metrics import Metrics
 
 REQUESTS = logging.getLogger("vetrina.requests")
 """A line for each request, at level INFO."""

@@ -16,13 +16,13 @@ from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.fetching import Fetcher, FetchFailed, FetchOutcome, Unchanged
 from vetrina.search.window import Photo, PhotoQuery, ShopWindow
 from vetrina.store import Store, blob_path
+from web.photos.room import Room
+from web.photos.together import Together
+from web.photos.uploads import Upload
 from web.problems import Problem
-from web.room import Room
 from web.shop import Options, Shop
-from web.showing import Showing
-from web.together import Together
+from web.shown.showing import Showing
 from web.turns import Turns, busy
-from web.uploads import Upload
 
 _FETCHES = 8
 """Addresses that are asked at the same time: each may take its whole deadline."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 from vetrina.errors import VetrinaError
 from vetrina.search.window import ShopWindow
-from web.caching import BoundedCache
-from web.goods import Goods
 from web.problems import NothingToShow
+from web.shown.caching import BoundedCache
+from web.shown.goods import Goods
 
 _log = logging.getLogger(__name__)
 _MOST_ANSWERS = 16 << 20  # bytes

@@ -20,13 +20,13 @@ from vetrina.coverage import Coverage, CoverageReader, Excerpt
 from vetrina.errors import IndexDamaged
 from vetrina.states import FAILED, State
 from vetrina.store import Store
+from web.operations.recent import Recent
+from web.operations.reports import report_page, report_values, reports_as_json
+from web.operations.versions import version_as_json, versions_as_json
 from web.problems import NothingToShow, Problem
-from web.recent import Recent
-from web.reports import report_page, report_values, reports_as_json
 from web.shop import Options, Retries, Shop
-from web.showing import Showcase
+from web.shown.showing import Showcase
 from web.turns import Turns
-from web.versions import version_as_json, versions_as_json
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import numpy as np
 from vetrina.detection.crops import Box, cut
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.store import Store, blob_path
-from web.caching import BoundedCache
+from web.shown.caching import BoundedCache
 
 SIDES = (96, 240, 480, 960)
 """Longest sides, in pixels, that pictures are made in."""

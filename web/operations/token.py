@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypedDict
 from fastapi import Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from web.doorkeeper import SESSION_SECONDS
 from web.house import TheHouse
+from web.operations.doorkeeper import SESSION_SECONDS
 from web.problems import Problem
 
 COOKIE = "vetrina_operations"

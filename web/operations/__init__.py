@@ -1,0 +1,1 @@
+"""What goes on in the shop, and who may do something about it."""

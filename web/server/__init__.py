@@ -1,0 +1,1 @@
+"""The server: what every connection, request and answer is held to, and how they are counted."""
