@@ -58,6 +58,10 @@ bench: demo
 	OPENBLAS_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python bench/all_pairs.py --share 0.1
 	PYTHONPATH=. $(BIN)/python bench/reading.py --folder $(BENCH)
 	PYTHONPATH=. $(BIN)/python bench/large.py --store vetrina-store --rows 100000
+	PYTHONPATH=. $(BIN)/python bench/dimensions.py vetrina-store
+	PYTHONPATH=. $(BIN)/python bench/table_by_index.py --store vetrina-store --rows 100000
+	VETRINA_STORE=vetrina-store PYTHONPATH=. $(BIN)/python bench/serving.py
+	VETRINA_STORE=vetrina-store PYTHONPATH=. $(BIN)/python bench/photo_search.py
 
 ui: models
 	@DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/python -m orchestration.home
