@@ -46,6 +46,7 @@ def run_demo(deployment: Deployment, folder: Path) -> None:
         )
     print(
         "\nWhere to look next\n"
+        "  make serve                                            the shop window, at http://127.0.0.1:8000/\n"
         "  .venv/bin/vetrina status                              where every product ended\n"
         f"  .venv/bin/vetrina similar '{_ASKED[0]}' -k 5   what looks like an armchair\n"
         f"  .venv/bin/vetrina search {folder}/scopia/bathroom3.png     the same by photo\n"
