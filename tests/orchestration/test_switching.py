@@ -50,13 +50,14 @@ def template(
 
 
 @pytest.fixture
-def stocked(template: tuple[Shop, FaultServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def stocked(template: tuple[Shop, FaultServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """The shop of the template with a store of the test's own."""
     shop, _ = template
     shutil.copytree(shop.folder / "store", tmp_path / "store")
-    monkeypatch.setenv("VETRINA_STORE", str(tmp_path / "store"))
+    shop.set(STORE=tmp_path / "store")
     offer_colours(monkeypatch)
-    return shop
+    yield shop
+    shop.set(STORE=shop.folder / "store")
 
 
 def switch(shop: Shop, model: str = HANDLE, *, dry_run: bool = False) -> dict[str, Any]:
@@ -205,12 +206,10 @@ def test_a_batch_that_cannot_be_embedded_stops_the_switch_and_is_named(
     assert switch(stocked)["published"] is None
 
 
-def test_without_an_index_or_with_an_unknown_model_it_is_refused(
-    stocked: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_an_index_or_with_an_unknown_model_it_is_refused(stocked: Shop, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="did you mean 'bundled:efficientnet-lite0'"):
         switch(stocked, "bundled:efficientnet-lit0")
-    monkeypatch.setenv("VETRINA_STORE", str(tmp_path / "another-store"))
+    stocked.set(STORE=tmp_path / "another-store")
     with pytest.raises(NotFound, match=r"no index in .* yet, so there is nothing to switch: set VETRINA_EXTRACTOR"):
         switch(stocked)
 
