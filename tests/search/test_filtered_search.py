@@ -184,7 +184,7 @@ def test_few_neighbours_and_many_query_rows_are_searched_as_deeply_as_was_measur
     one, ten, twenty = (engine.search(query, k, classes={"Chair"}) for k in (1, 10, 20))
     assert one.read == ten.read < twenty.read
     assert one.neighbours == ten.neighbours[:1]
-    thrice = Query(np.repeat(query.vectors[:1], 3, axis=0), ("whole",) * 3, projected=True)
+    thrice = Query(np.repeat(query.vectors[:1], 3, axis=0), ("whole",) * 3, projected=True, stored=True)
     alone = replace(thrice, vectors=thrice.vectors[:1], kinds=("whole",))
     assert engine.search(thrice, 10, classes={"Chair"}).read == engine.search(alone, 30, classes={"Chair"}).read
 

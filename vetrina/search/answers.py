@@ -17,12 +17,14 @@ class Query:
         vectors: float32 [m, D], m ≥ 1, finite, not zero.
         kinds: "whole" or "crop" per row.
         projected: the vectors are in index space already (those of `product_query` are: an index keeps no others).
+        stored: they are those of a product, which the index finds the neighbours of with less search.
         labels: the classes of what is on it.
     """
 
     vectors: np.ndarray
     kinds: tuple[str, ...]
     projected: bool = False
+    stored: bool = False
     labels: frozenset[str] = frozenset()
 
 

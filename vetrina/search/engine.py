@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -151,7 +152,12 @@ class SearchEngine:
         """
         rows, at = self._rows_of(product_id)
         kinds = tuple(KINDS[code] for code in rows.kinds[at])
-        return Query(np.array(rows.vectors[at]), kinds, projected=True, labels=frozenset(rows.labels_of(at)))
+        labels = frozenset(rows.labels_of(at))
+        return Query(np.array(rows.vectors[at]), kinds, projected=True, stored=True, labels=labels)
+
+    def projected(self, query: Query) -> Query:
+        """The same query in index space: for whoever searches with it several times. Raises SettingError."""
+        return replace(query, vectors=self._prepared(query)[0], projected=True)
 
     def pairs(self, query: Query, product_id: str) -> list[Pair]:
         """Every pair of a query row and an item of a product, best first. Raises NotFound, SettingError."""
@@ -297,8 +303,7 @@ class SearchEngine:
         if not query.labels.isdisjoint(manifest.exact_classes):
             return None
         for_items: int = manifest.annoy["search_k"]
-        # Vectors of the index are those of products; all others come from outside.
-        return for_items if query.projected else manifest.annoy.get("outside_search_k", for_items)
+        return for_items if query.stored else manifest.annoy.get("outside_search_k", for_items)
 
     def _prepared(self, query: Query) -> tuple[np.ndarray, np.ndarray]:
         """The query in index space, float32 [m, d] unit rows, and its kind codes, uint8 [m]."""

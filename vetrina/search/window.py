@@ -274,10 +274,12 @@ class ShopWindow:
 
     def search(self, photo: PhotoQuery, k: int, conditions: Conditions = ANY) -> Found:
         """The k products most similar to a photo; the one it shows may be among them. Raises NotFound, SettingError."""
-        found = self._find(photo.query, k, conditions, exclude=[], shown=[])
-        return replace(found, familiarity=self._familiarity(photo.query, conditions.min_similarity))
+        projected = self.engine.projected(photo.query)
+        found = self._find(projected, k, conditions, exclude=[], shown=[])
+        familiarity = self._familiarity(photo.query, projected, conditions.min_similarity)
+        return replace(found, query=photo.query, familiarity=familiarity)
 
-    def _familiarity(self, query: Query, least: float | None) -> Familiarity | None:
+    def _familiarity(self, query: Query, projected: Query, least: float | None) -> Familiarity | None:
         """Of the photo as a whole or of the thing on it that is most like the shop's goods."""
         stated = self.index.manifest.nothing_similar
         least = stated.get("floor") if least is None else least
@@ -286,12 +288,13 @@ class ShopWindow:
         nth = stated["nth"]
         best = -1.0
         for row, kind in enumerate(query.kinds):
-            alone = Query(query.vectors[row : row + 1], (kind,))
+            alone = replace(projected, vectors=projected.vectors[row : row + 1], kinds=(kind,), labels=frozenset())
             near = self.engine.search(alone, nth).neighbours
             if len(near) < nth:
                 return None
             score = np.array([near[-1].score])
-            best = max(best, float(likeness(alone.vectors, score, self.index.projection, stated["length"])[0]))
+            own = query.vectors[row : row + 1]
+            best = max(best, float(likeness(own, score, self.index.projection, stated["length"])[0]))
         return Familiarity(best, least)
 
     def _find(
