@@ -20,6 +20,8 @@ from vetrina.errors import VetrinaError
 
 PACKAGE = "sweethome3d-furniture"
 CATALOGS = ("BlendSwap-CC-0", "BlendSwap-CC-BY", "KatorLegaz", "Reallusion", "Scopia")
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+"""A character that ISO 8859-1 lacks, as Java's property files write it."""
 _LINE = re.compile(r"([A-Za-z]+)#(\d+)=(.*)")
 _COLUMNS = ("id", "name", "category", "width_cm", "depth_cm", "height_cm", "creator", "license", "path")
 
@@ -97,7 +99,7 @@ def _products(library: zipfile.ZipFile) -> Iterator[dict[str, str]]:
     for line in text:
         found = _LINE.match(line.strip())
         if found:
-            products[int(found[2])][found[1]] = found[3].strip()
+            products[int(found[2])][found[1]] = _ESCAPED.sub(lambda code: chr(int(code[1], 16)), found[3].strip())
     for number in sorted(products):
         if {"id", "name", "icon"} <= products[number].keys():
             yield products[number]
