@@ -86,7 +86,7 @@ def test_a_box_that_was_drawn_is_searched_with_and_nothing_is_detected(served: s
 def test_a_part_that_is_not_there_is_told(served: str, chair: bytes) -> None:
     assert refused(served, chair, object=1) == (
         404,
-        "There is no object 1 on the photo: 1 were detected, counted from 0",
+        "There is no object 1 on the photo: 1 was detected, counted from 0",
     )
     assert refused(served, chair, object=0, box="0,0,1,1") == (400, "Give either a box or an object, not both")
     for box in ("nan,0,1,1", "0,0,nan,1", "0,0,1", "0,0,1,1,1", "0.5,0,0.5,1", "1,0,0,1", "-1,0,1,1", "0,0,inf,1", "a"):

@@ -235,9 +235,10 @@ class ShopWindow:
         if photo.part is None:
             return [(WHOLE, None), *((crop.box, crop) for crop in detected)], detected
         if photo.part >= len(detected):
-            return NotFound(
-                f"There is no object {photo.part} on the photo: {len(detected)} were detected, counted from 0"
+            were = (
+                f"{counted(len(detected), 'was', 'were')} detected, counted from 0" if detected else "none was detected"
             )
+            return NotFound(f"There is no object {photo.part} on the photo: {were}")
         chosen = detected[photo.part]
         return [(chosen.box, chosen)], detected
 
