@@ -16,9 +16,10 @@ from vetrina.index.versions import Published, current, verify
 from vetrina.search.answers import Answer
 from vetrina.search.attributes import attributes_of, names_in
 from vetrina.search.collage import Tile, draw_collage
+from vetrina.search.conditions import ANY, Conditions
 from vetrina.search.describing import answer_as_json, detections_as_json, explanation_as_json
 from vetrina.search.explaining import explain, item_as_json, origin_of
-from vetrina.search.window import ANY, Conditions, PhotoQuery, ShopWindow
+from vetrina.search.window import PhotoQuery, ShopWindow
 from vetrina.store import Store
 
 

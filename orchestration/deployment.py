@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from functools import cached_property
 
@@ -19,8 +18,8 @@ from vetrina.index.reader import Index
 from vetrina.index.sources import index_sources
 from vetrina.index.versions import current, verify
 from vetrina.index.wanted import Wanted
-from vetrina.search.filters import parse_filter
-from vetrina.search.window import Conditions, ShopWindow
+from vetrina.search.conditions import Usual
+from vetrina.search.window import ShopWindow
 from vetrina.settings import Settings
 from vetrina.store import Store, file_cache
 
@@ -71,24 +70,10 @@ class Deployment:
         """The shop window. Raises NotFound, IndexDamaged, ModelError."""
         return shop_window(self.store, self.detector, self.extractor)
 
-    def conditions(
-        self,
-        class_name: str | None = None,
-        where: str | None = None,
-        duplicates: bool | None = None,
-        exact: bool = False,
-        min_similarity: float | None = None,
-        exclude: Iterable[str] = (),
-    ) -> Conditions:
-        """What results must meet; what is None is as the settings say. Raises SettingError."""
-        return Conditions(
-            class_name=class_name,
-            where=None if where is None else parse_filter(where),
-            distinct=self.settings.hide_duplicates if duplicates is None else not duplicates,
-            exact=exact,
-            min_similarity=self.settings.min_similarity if min_similarity is None else min_similarity,
-            exclude=frozenset(exclude),
-        )
+    @property
+    def usual(self) -> Usual:
+        """What results must meet where a question does not say."""
+        return Usual(distinct=self.settings.hide_duplicates, min_similarity=self.settings.min_similarity)
 
     @cached_property
     def index(self) -> IndexResource:

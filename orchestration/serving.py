@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,8 @@ from vetrina.pictures.fetching import Fetcher
 from vetrina.quality.batch import judge_coverage
 from vetrina.quality.drift import earlier_figures, judge_class_mix, judge_neighbour_distance, kept_figures
 from vetrina.quality.verdict import Verdict
-from vetrina.search.window import Conditions, ShopWindow
+from vetrina.search.conditions import Usual
+from vetrina.search.window import ShopWindow
 from vetrina.settings import Settings
 from vetrina.store import Store
 from web.server.listening import Limits
@@ -61,17 +62,10 @@ class ServedShop:
         """See `web.shop.Shop`."""
         return self._deployment.window()
 
-    def conditions(
-        self,
-        class_name: str | None = None,
-        where: str | None = None,
-        duplicates: bool | None = None,
-        exact: bool = False,
-        min_similarity: float | None = None,
-        exclude: Collection[str] = (),
-    ) -> Conditions:
+    @property
+    def usual(self) -> Usual:
         """See `web.shop.Shop`."""
-        return self._deployment.conditions(class_name, where, duplicates, exact, min_similarity, exclude)
+        return self._deployment.usual
 
     def decoders(self) -> DecoderPool:
         """See `web.shop.Shop`."""

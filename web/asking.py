@@ -8,9 +8,10 @@ from typing import Any
 from vetrina.index.rows import ItemInfo
 from vetrina.pictures.addresses import public_name
 from vetrina.search.answers import Query as VectorQuery
+from vetrina.search.conditions import Conditions
 from vetrina.search.describing import answer_as_json, detections_as_json, explanation_as_json
 from vetrina.search.explaining import Origin, explain, origin_of
-from vetrina.search.window import Conditions, PhotoQuery
+from vetrina.search.window import PhotoQuery
 from web.shown.goods import Listing, Product
 from web.shown.showing import Showing
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Query, Request
 
 from vetrina.pictures.decoders import DecoderPool
-from vetrina.search.window import Conditions
+from vetrina.search.conditions import Conditions
 from web.operations.doorkeeper import Doorkeeper
 from web.operations.operations import Operations
 from web.photos.desk import PhotoDesk
@@ -98,8 +98,8 @@ async def wanted(
     """The parameters that every search takes. Raises SettingError."""
     asked = (class_name or None, where or None, duplicates, exact, min_similarity, exclude or ())
     if where and len(where) > _SHORT:
-        return Wanted(k, await house.asking.run(house.shop.conditions, *asked))
-    return Wanted(k, house.shop.conditions(*asked))
+        return Wanted(k, await house.asking.run(house.shop.usual.conditions, *asked))
+    return Wanted(k, house.shop.usual.conditions(*asked))
 
 
 TheWanted = Annotated[Wanted, Depends(wanted)]

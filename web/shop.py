@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -12,7 +12,8 @@ from vetrina.coverage import CoverageReader
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.pictures.fetching import Fetcher
 from vetrina.quality.verdict import Verdict
-from vetrina.search.window import Conditions, ShopWindow
+from vetrina.search.conditions import Usual
+from vetrina.search.window import ShopWindow
 from vetrina.store import Store
 from web.photos.uploads import PATIENCE, Patience
 
@@ -60,16 +61,9 @@ class Shop(Protocol):
         """A window on the shop as it is now. Raises NotFound, IndexDamaged, ModelError, StoreError."""
         ...
 
-    def conditions(
-        self,
-        class_name: str | None = None,
-        where: str | None = None,
-        duplicates: bool | None = None,
-        exact: bool = False,
-        min_similarity: float | None = None,
-        exclude: Collection[str] = (),
-    ) -> Conditions:
-        """What results must meet; what is None is as the settings say. Raises SettingError."""
+    @property
+    def usual(self) -> Usual:
+        """What results must meet where a question does not say."""
         ...
 
     def decoders(self) -> DecoderPool:

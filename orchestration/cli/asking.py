@@ -37,7 +37,7 @@ def similar(
     from orchestration.answers import similar_to_product
 
     deployment = open_deployment()
-    conditions = deployment.conditions(class_name, where, duplicates, exact, exclude=exclude or ())
+    conditions = deployment.usual.conditions(class_name, where, duplicates, exact, exclude=exclude or ())
     show_report(similar_to_product(deployment, product_id, k, conditions, picture), as_json, printing.answer)
 
 
@@ -62,7 +62,7 @@ def search(
     from orchestration.answers import similar_to_photo
 
     deployment = open_deployment()
-    conditions = deployment.conditions(class_name, where, duplicates, exact, min_similarity, exclude or ())
+    conditions = deployment.usual.conditions(class_name, where, duplicates, exact, min_similarity, exclude or ())
     show_report(similar_to_photo(deployment, photo, k, conditions, picture), as_json, printing.answer)
 
 

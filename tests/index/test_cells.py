@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -158,43 +159,41 @@ def test_a_small_index_has_none(tmp_path: Path) -> None:
     assert index.cells is None and index.manifest.cells == {} and not (tmp_path / "cells.npz").exists()
 
 
-def test_an_altered_or_missing_file_of_cells_is_refused(folder: Path) -> None:
-    file = folder / "cells.npz"
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """The folder, to be spoilt."""
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def without(folder: Path, *places: str) -> None:
+    """Take entries out of a folder's manifest, of the manifest itself or of its files."""
+    manifest = folder / "manifest.json"
+    value = json.loads(manifest.read_bytes())
+    for place in places:
+        del (value["files"] if place in value["files"] else value)[place]
+    manifest.write_text(json.dumps(value))
+
+
+def test_an_altered_or_missing_file_of_cells_is_refused(copy: Path) -> None:
+    file = copy / "cells.npz"
     before = file.read_bytes()
-    try:
-        file.write_bytes(before[:-9] + bytes([before[-9] ^ 1]) + before[-8:])
-        with pytest.raises(IndexDamaged, match=r"cells\.npz is altered"):
-            open_folder(folder)
-        file.unlink()
-        with pytest.raises(IndexDamaged, match=r"cells\.npz cannot be read"):
-            open_folder(folder)
-    finally:
-        file.write_bytes(before)
+    file.write_bytes(before[:-9] + bytes([before[-9] ^ 1]) + before[-8:])
+    with pytest.raises(IndexDamaged, match=r"cells\.npz is altered"):
+        open_folder(copy)
+    file.unlink()
+    with pytest.raises(IndexDamaged, match=r"cells\.npz cannot be read"):
+        open_folder(copy)
 
 
-def test_cells_that_the_manifest_has_but_its_files_lack_are_refused(folder: Path) -> None:
-    manifest = folder / "manifest.json"
-    before = manifest.read_bytes()
-    value = json.loads(before)
-    del value["files"]["cells.npz"]
-    try:
-        manifest.write_text(json.dumps(value))
-        with pytest.raises(IndexDamaged, match=r"does not list cells\.npz"):
-            open_folder(folder)
-    finally:
-        manifest.write_bytes(before)
+def test_cells_that_the_manifest_has_but_its_files_lack_are_refused(copy: Path) -> None:
+    without(copy, "cells.npz")
+    with pytest.raises(IndexDamaged, match=r"does not list cells\.npz"):
+        open_folder(copy)
 
 
-def test_an_index_of_before_there_were_cells_opens_without(folder: Path) -> None:
-    manifest = folder / "manifest.json"
-    before = manifest.read_bytes()
-    value = json.loads(before)
-    del value["files"]["cells.npz"], value["cells"]
-    try:
-        manifest.write_text(json.dumps(value))
-        assert open_folder(folder).cells is None
-    finally:
-        manifest.write_bytes(before)
+def test_an_index_of_before_there_were_cells_opens_without(copy: Path) -> None:
+    without(copy, "cells.npz", "cells")
+    assert open_folder(copy).cells is None
 
 
 @pytest.mark.parametrize(("items", "dims"), [(COUNT + 1, DIMS), (COUNT, DIMS + 1)])

@@ -7,7 +7,8 @@ from support.fault_server import FaultServer
 from support.hostile import jpeg
 from support.shops import opened_shop, rows_of
 
-from vetrina.search.window import Conditions, ShopWindow
+from vetrina.search.conditions import Conditions
+from vetrina.search.window import ShopWindow
 
 DISTINCT = Conditions(distinct=True)
 

@@ -22,7 +22,7 @@ from vetrina.index.versions import Published, current
 from vetrina.pictures.likeness import SHOWN, TAKEN, show_the_same, without_repeats
 from vetrina.pictures.prints import Prints
 from vetrina.quality.published import judge_table
-from vetrina.search.window import Conditions
+from vetrina.search.conditions import Conditions
 from vetrina.store import Store
 
 NAMES = ["oak-chair", "oak-chair-again", "white-chair", "coffee-cup", "umbrella", "bootie"]

@@ -7,7 +7,7 @@ from support.fault_server import FaultServer
 from support.shops import Shop, rows_of
 
 from vetrina.errors import NotFound
-from vetrina.search.window import Conditions
+from vetrina.search.conditions import Conditions
 
 SPRING = ["oak-chair", "white-chair", "coffee-cup", "box", "umbrella"]
 SUMMER = ["bootie", "slippers", "teddy-bear"]

@@ -11,7 +11,6 @@ from orchestration.serving import ServedShop
 from web.application import build_app
 from web.sending import names
 from web.shop import Options
-from web.shown.caching import BoundedCache
 
 SIMILAR = "/api/v1/similar?id=oak-chair&k=2"
 
@@ -64,18 +63,6 @@ def test_problems_are_not_kept(served: str) -> None:
 )
 def test_a_tag_is_found_among_those_that_are_named(header: str | None, named: bool) -> None:
     assert names(header, '"a"') is named
-
-
-def test_the_cache_forgets_what_was_not_used_for_longest() -> None:
-    cache: BoundedCache[bytes] = BoundedCache(10, len)
-    for key, value in {"a": b"1234", "b": b"1234"}.items():
-        cache.put(key, value)
-    assert cache.get("a") == b"1234"
-    cache.put("c", b"12345")
-    assert (cache.get("a"), cache.get("b"), cache.get("c"), cache.bytes) == (b"1234", None, b"12345", 9)
-    cache.put("a", b"1")
-    cache.put("large", b"12345678901")
-    assert (cache.get("large"), cache.bytes, len(cache)) == (None, 6, 2)
 
 
 def _from_cache(served: str) -> float:

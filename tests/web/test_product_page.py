@@ -1,5 +1,6 @@
 import html
 import re
+from dataclasses import replace
 
 import pytest
 import requests
@@ -8,8 +9,11 @@ from support.shops import Shop, rows_of
 from support.web_goods import GOODS, IDS
 from support.web_server import running
 
+from orchestration.deployment import Deployment
 from orchestration.serving import ServedShop
 from web.application import build_app
+from web.pages.picking import Picked
+from web.pages.results import Terms
 from web.shop import Options
 
 
@@ -122,3 +126,16 @@ def test_the_same_picture_again_is_a_quiet_line_and_long_names_and_none_are_show
         both = get(address, id="oak-chair", duplicates="1")
         assert len(names(both)) == 4
         assert long in plain(get(address, id="oak-chair-2"))
+
+
+@pytest.mark.parametrize(
+    ("hide", "ticked", "hidden"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_near_duplicates_are_left_out_of_a_page_where_the_shop_does_so(
+    web_shop: Shop, hide: bool, ticked: bool, hidden: bool
+) -> None:
+    shop = ServedShop(Deployment(replace(web_shop.deployment.settings, hide_duplicates=hide)))
+    assert Terms(k=12, duplicates=ticked, exact=False).conditions(shop, Picked()).distinct is hidden
+    with running(build_app(shop, Options())) as address:
+        page = requests.get(f"{address}/product", params={"id": "box"}, timeout=30).text
+    assert ('name="duplicates"' in page) is hide

@@ -12,7 +12,8 @@ from support.shops import Shop
 from support.web_goods import IDS
 
 from orchestration.answers import similar_to_photo
-from vetrina.search.window import Conditions, ShopWindow
+from vetrina.search.conditions import Conditions
+from vetrina.search.window import ShopWindow
 
 
 def search(served: str, data: bytes, **parameters: object) -> dict[str, Any]:

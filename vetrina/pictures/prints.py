@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from vetrina.bounded_cache import BoundedCache
 from vetrina.errors import PictureError, StoreError
 from vetrina.memos import read_memo, write_memo
 from vetrina.pictures.collecting import Progress
@@ -31,7 +32,9 @@ _FINE, _SOFT = 64, 2.0  # pixels on each side before softening, and its standard
 _HASH_BYTES = 8
 _BYTES = _HASH_BYTES + GRID * GRID * 3
 _MEMOS = "prints/2"  # another way to make prints is another number
-_UNKNOWN = (False, 0, np.zeros((GRID, GRID, 3), np.uint8))
+_Print = tuple[bool, int, np.ndarray]
+_IN_MEMORY = _BYTES + 400  # bytes, with what Python adds
+_UNKNOWN: _Print = (False, 0, np.zeros((GRID, GRID, 3), np.uint8))
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -118,25 +121,21 @@ def prints_of(
 class PrintsInMemory:
     """The prints of a store's pictures for whoever asks for a few of them again and again; thread-safe."""
 
-    def __init__(self, store: Store, most: int = 50_000) -> None:
-        """Remember at most `most` prints, 0.8 kB each."""
+    def __init__(self, store: Store, most_bytes: int = 64 << 20) -> None:
+        """Remember at most `most_bytes` of prints."""
         self._store = store
-        self._most = most
-        self._known: dict[str, tuple[bool, int, np.ndarray]] = {}
+        self._known: BoundedCache[_Print] = BoundedCache(most_bytes, lambda _: _IN_MEMORY)
 
     def __call__(self, pictures: Sequence[str]) -> Prints:
         """As `prints_of`, also of a store that can only be read."""
         known = {sha256: self._known.get(sha256) for sha256 in pictures}
         missing = [sha256 for sha256, found in known.items() if found is None]
         read, _ = prints_of(self._store, missing, must_keep=False)
-        new = {
-            sha256: (bool(read.known[place]), int(read.hashes[place]), read.cells[place].copy())
-            for place, sha256 in enumerate(missing)
-        }
-        if len(self._known) + len(new) > self._most:
-            self._known = {}
-        self._known.update(new)
-        entries = [new.get(sha256) or known[sha256] or _UNKNOWN for sha256 in pictures]
+        for place, sha256 in enumerate(missing):
+            made = bool(read.known[place]), int(read.hashes[place]), read.cells[place].copy()
+            known[sha256] = made
+            self._known.put(sha256, made)
+        entries = [known[sha256] or _UNKNOWN for sha256 in pictures]
         return Prints(
             np.array([entry[0] for entry in entries], bool),
             np.array([entry[1] for entry in entries], np.uint64),

@@ -27,6 +27,7 @@ from vetrina.pictures.decoding import decode_picture
 from vetrina.pictures.prints import PrintsInMemory
 from vetrina.search.answers import Answer, Query
 from vetrina.search.attributes import Attributes, attributes_of, name_of, parse_attributes
+from vetrina.search.conditions import ANY, Conditions
 from vetrina.search.distinct import LeftOut, distinct_answer
 from vetrina.search.engine import SearchEngine
 from vetrina.search.filters import Filter
@@ -69,31 +70,6 @@ class PhotoQuery:
     parts: list[tuple[Box, Crop | None]]
     detected: list[Crop]
     query: Query
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What results must meet.
-
-    Attributes:
-        class_name: they have an item of this class, or of one within it.
-        where: their catalog attributes pass.
-        distinct: none is a near-duplicate of the product that asks, and of those that are one another's near-duplicates
-            there is the best only.
-        exact: everything is compared.
-        min_similarity: likeness below which nothing is similar to a photo; None: as calibrated for the index.
-        exclude: ids of products that are not wanted. Ids that no product has are told in the answer.
-    """
-
-    class_name: str | None = None
-    where: Filter | None = None
-    distinct: bool = False
-    exact: bool = False
-    min_similarity: float | None = None
-    exclude: frozenset[str] = frozenset()
-
-
-ANY = Conditions()
 
 
 @dataclass(frozen=True, slots=True)

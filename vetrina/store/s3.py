@@ -15,12 +15,12 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, Any
 
+from vetrina.bounded_cache import BoundedCache
 from vetrina.errors import FileDamaged, StoreError, StoreUnavailable
 from vetrina.parallel import ordered_map
 from vetrina.store.cache import FileCache
 from vetrina.store.files import FileInfo
 from vetrina.store.lease import hold
-from vetrina.store.memory import Memory
 from vetrina.store.s3_connection import Connection, RequestFailed, connection, settings_digest
 from vetrina.store.s3_reading import reader
 
@@ -31,8 +31,10 @@ PART = 16 << 20
 _MOST_PARTS = 9_000
 _PARTS_AT_ONCE = 4
 _PROBE = "locks/create-only"
+_REMEMBERED = 64 << 20  # bytes
 
-_memories: dict[str, Memory] = {}
+_memories: dict[str, BoundedCache[bytes]] = {}
+"""What is remembered of each store's small files that never change, by path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class S3Files:
         self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
         self._cache = cache
         self.identity = f"s3://{bucket}/{self._prefix}#{settings_digest()}"
-        self._memory = _memories.setdefault(self.identity, Memory())
+        self._memory = _memories.setdefault(self.identity, BoundedCache(_REMEMBERED, len, largest=1 << 20))
         self._connection()
 
     def _connection(self) -> Connection:
@@ -102,7 +104,7 @@ class S3Files:
         if known is None:
             known = bytes(self._ask("get_object", "read", path)["Body"])
             if unchanging:
-                self._memory.keep(path, known)
+                self._memory.put(path, known)
         return known
 
     def size(self, path: str) -> int | None:
@@ -127,7 +129,7 @@ class S3Files:
             return reader(_nothing, len(known), known)
         end = self._piece(path, f"-{TAIL}")
         if unchanging and len(end.data) == end.size:
-            self._memory.keep(path, end.data)
+            self._memory.put(path, end.data)
 
         def fetch(first: int, last: int) -> bytes:
             return self._same_version(path, first, last, end.etag).data
@@ -160,7 +162,7 @@ class S3Files:
         self._memory.forget(path)
         self._ask("put_object", "write", path, Body=data)
         if unchanging:
-            self._memory.keep(path, data)
+            self._memory.put(path, data)
 
     @contextlib.contextmanager
     def writing(self, path: str) -> Iterator[Path]:

@@ -102,6 +102,7 @@ def _drawn(
         goods=showing.goods,
         picked=picked,
         terms=terms,
+        hides_duplicates=house.shop.usual.distinct,
         wording=Wording(showing),
         route="photo",
         origin=origin,

@@ -39,6 +39,7 @@ async def product(
             goods=showing.goods,
             picked=shown,
             terms=terms,
+            hides_duplicates=house.shop.usual.distinct,
             wording=wording,
             route="product_page",
             subject=[("id", product_id)],

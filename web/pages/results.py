@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Query
 
-from vetrina.search.window import Conditions
+from vetrina.search.conditions import Conditions
 from web.pages.picking import Picked
 from web.pages.picking import Query as Parameters
 from web.shop import Shop
@@ -22,7 +22,7 @@ class Terms:
     """How results are asked for, besides what was picked.
 
     Attributes:
-        duplicates: also products that show the same picture again.
+        duplicates: also products that show the same picture again; else it is as the shop has it.
         exact: everything is compared, and what the index misses is said.
     """
 
@@ -43,7 +43,8 @@ class Terms:
 
     def conditions(self, shop: Shop, picked: Picked) -> Conditions:
         """What results must meet. Raises SettingError."""
-        return shop.conditions(picked.class_name or None, picked.filter_text, self.duplicates, self.exact)
+        duplicates = self.duplicates or None
+        return shop.usual.conditions(picked.class_name or None, picked.filter_text, duplicates, self.exact)
 
 
 async def terms(

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from vetrina.bounded_cache import BoundedCache
 from vetrina.errors import VetrinaError
 from vetrina.search.window import ShopWindow
 from web.problems import NothingToShow
-from web.shown.caching import BoundedCache
 from web.shown.goods import Goods
 
 _log = logging.getLogger(__name__)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from vetrina.bounded_cache import BoundedCache
 from vetrina.detection.crops import Box, cut
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.store import Store, blob_path
-from web.shown.caching import BoundedCache
 
 SIDES = (96, 240, 480, 960)
 """Longest sides, in pixels, that pictures are made in."""

@@ -11,16 +11,18 @@ V = TypeVar("V")
 
 
 class BoundedCache(Generic[V]):
-    """Remembers values up to a number of bytes; may be used from several threads. Keys are to be small.
+    """Remembers values up to a number of bytes; may be used from several threads.
 
     Args:
-        most_bytes: of all values; one that alone is larger is not kept.
+        most_bytes: of all values.
         size_of: the bytes of a value, with what belongs to it.
+        largest: a value with more bytes is not kept; None: one that alone is more than all may be.
     """
 
-    def __init__(self, most_bytes: int, size_of: Callable[[V], int]) -> None:
+    def __init__(self, most_bytes: int, size_of: Callable[[V], int], largest: int | None = None) -> None:
         self._most = most_bytes
         self._size_of = size_of
+        self._largest = most_bytes if largest is None else largest
         self._lock = threading.Lock()
         self._values: OrderedDict[Hashable, V] = OrderedDict()
         self.bytes = 0
@@ -37,16 +39,22 @@ class BoundedCache(Generic[V]):
             return value
 
     def put(self, key: Hashable, value: V) -> None:
-        """Remember a value."""
+        """Remember a value in place of what was here."""
         size = self._size_of(value)
         with self._lock:
-            old = self._values.pop(key, None)
-            if old is not None:
-                self.bytes -= self._size_of(old)
-            if size > self._most:
+            self._drop(key)
+            if size > self._largest:
                 return
             self._values[key] = value
             self.bytes += size
             while self.bytes > self._most:
-                _, dropped = self._values.popitem(last=False)
-                self.bytes -= self._size_of(dropped)
+                self._drop(next(iter(self._values)))
+
+    def forget(self, key: Hashable) -> None:
+        """The value is not right any more."""
+        with self._lock:
+            self._drop(key)
+
+    def _drop(self, key: Hashable) -> None:
+        if key in self._values:
+            self.bytes -= self._size_of(self._values.pop(key))
