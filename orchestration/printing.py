@@ -91,7 +91,7 @@ def intake(report: dict[str, Any]) -> None:
     total = report["total"]
     _out.print(
         f"{total['fetched']} fetched, {total['detected']} detected, {total['embedded']} embedded, "
-        f"{total['reused']} pictures reused"
+        f"{counted(total['reused'], 'picture', 'pictures')} reused"
     )
     if report["published"] is not None:
         found = report["published"]
@@ -138,7 +138,8 @@ def answer(report: dict[str, Any]) -> None:
         same = ", ".join(escape(other["product_id"]) for other in report["left_out"])
         _out.print(f"Left out, since they show the same picture again: {same}")
     if report["available"] <= len(report["similar"]) + len(report["left_out"]):
-        _out.print(f"These are all {len(report['similar'])} that qualify.")
+        shown = len(report["similar"])
+        _out.print(f"These are all {shown} that qualify." if shown else "Nothing else qualifies.")
     if report["missed"] is not None:
         missed = ", ".join(map(escape, report["missed"])) or "none of them"
         _out.print(f"Compared with everything; the index alone would have missed: {missed}")

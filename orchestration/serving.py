@@ -48,15 +48,20 @@ def limits_of(settings: Settings) -> Limits:
 
 
 class ServedShop:
-    """A deployment as `web.shop.Shop`."""
+    """A deployment as `web.shop.Shop`.
+
+    Raises:
+        StoreError: there can be no store at that place.
+    """
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
+        self._store = deployment.store
 
     @property
     def store(self) -> Store:
         """See `web.shop.Shop`."""
-        return self._deployment.store
+        return self._store
 
     def window(self) -> ShopWindow:
         """See `web.shop.Shop`."""

@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import requests
@@ -93,6 +94,15 @@ def test_a_mistake_is_one_line(web_shop: Shop) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         assert f"Nothing can listen at 127.0.0.1, port {port} (" in refusal("serve", "--port", port)
+
+
+def test_a_store_that_cannot_be_one_is_told_in_one_line(
+    web_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store").write_text("a file, not a folder")
+    monkeypatch.setenv("VETRINA_STORE", str(tmp_path / "store"))
+    said = refusal("serve", "--port", 0)
+    assert said == f"vetrina: The store folder {tmp_path}/store cannot be made: File exists"
 
 
 @pytest.mark.parametrize(
