@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.shops import Shop, opened_shop
 from support.web_server import running
 
+from orchestration.deployment import Deployment
 from orchestration.serving import ServedShop
 from vetrina.errors import StoreUnavailable
 from web.application import build_app
@@ -135,6 +137,22 @@ def test_a_shop_whose_store_is_gone_is_shown_on_and_says_so(web_shop: Shop) -> N
         showcase.look()
         assert (showcase.problem, showcase.looked_at) == ("The store cannot be reached", looked)
         assert showcase.now.window is window
+
+
+def test_a_store_that_lost_its_index_is_told_and_the_shop_shown_on(web_shop: Shop, tmp_path: Path) -> None:
+    settings = web_shop.deployment.settings
+    shutil.copytree(settings.store, tmp_path / "store")
+    deployment = Deployment(replace(settings, store=str(tmp_path / "store")))
+    with Showcase(deployment.window, every=3600) as showcase:
+        shown = showcase.now
+        assert showcase.problem is None
+        (tmp_path / "store").rename(tmp_path / "elsewhere")
+        showcase.look()
+        assert showcase.problem == f"There is no index in {tmp_path}/store any more"
+        assert showcase.now is shown
+        (tmp_path / "elsewhere").rename(tmp_path / "store")
+        showcase.look()
+        assert (showcase.problem, showcase.now) == (None, shown)
 
 
 def test_a_path_that_repeats_itself_is_still_its_route(served: str) -> None:

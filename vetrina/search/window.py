@@ -152,10 +152,17 @@ class ShopWindow:
         self._prints = PrintsInMemory(store)
 
     def outdated(self) -> bool:
-        """Whether a window opened now would show something else. Raises StoreError when that cannot be told."""
+        """Whether a window opened now would show something else.
+
+        Raises:
+            NotFound: nothing could be shown now.
+            StoreError: that cannot be told.
+        """
         published = current(self.store)
-        if published is None or published.number != self._published.number:
-            return published is not None
+        if published is None:
+            raise NotFound(f"There is no index in {self.store.root} any more")
+        if published.number != self._published.number:
+            return True
         return index_sources(self.store, self._embeddings) != self._sources
 
     def similar(self, product_id: str, k: int, conditions: Conditions = ANY) -> Found:
