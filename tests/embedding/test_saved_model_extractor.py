@@ -170,6 +170,13 @@ def test_a_model_that_is_called_itself_and_gives_no_vector_is_refused(
         ("https://tfhub.dev/google/imagenet/inception_v3/feature_vector/5", None),
         ("s3://bucket/b2-260x260.tar.gz", None),
         ("/models/mobilenet_v3_small_100_160", 160),
+        ("/models/mobilenet_v3_small_100_160/1", 160),
+        ("/tmp/run-448/224/mine", None),
+        ("/models/512", None),
+        ("s3://shop-448/mine", None),
+        ("s3://shop-448/mine_128.tar.gz", 128),
+        ("http://hub-448.house:512/team-300/mine/feature_vector/224", None),
+        ("http://hub.house/mine_192?of=448", 192),
     ],
 )
 def test_a_name_may_tell_the_side(place: str, side: int | None) -> None:

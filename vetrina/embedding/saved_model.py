@@ -22,7 +22,7 @@ from vetrina.models.families import Report
 from vetrina.models.handles import Handle
 from vetrina.models.saved_model_network import Network, answer_of, described, open_network
 from vetrina.models.saved_model_roles import Plan, SavedModelRole
-from vetrina.models.saved_model_sources import shown_place
+from vetrina.models.saved_model_sources import is_local, shown_place
 from vetrina.models.saved_models import place_of
 
 _ROLE = SavedModelRole("extractor", code=1)
@@ -35,8 +35,16 @@ _OF_CLASSES = ("logits", "probabilities", "predictions", "classes", "scores")
 
 
 def named_side(place: str) -> int | None:
-    """The side that a model's name tells: the last number in it that is a usual side of pictures."""
-    return next((int(one) for one in reversed(_NUMBER.findall(place)) if int(one) in _SIDES), None)
+    """The side that a model's name tells: the last number in it that is a usual side of pictures.
+
+    The name is what a place ends with, before its version if it has one; a hub's has two parts (NAME/feature_vector).
+    What lies before it (a host, a port, a bucket, folders) names no model.
+    """
+    parts = place.split("://")[-1].split("?")[0].strip("/").split("/")[0 if is_local(place) else 1 :]
+    if len(parts) > 1 and parts[-1].isdecimal():
+        parts.pop()
+    name = "/".join(parts[-2 if place.lower().startswith("http") else -1 :])
+    return next((int(one) for one in reversed(_NUMBER.findall(name)) if int(one) in _SIDES), None)
 
 
 def inspect(network: Network, place: str, asked: int | None, shown: str) -> Plan:
