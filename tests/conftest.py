@@ -23,6 +23,7 @@ def _networks_are_let_go() -> Iterator[None]:
     if "keras" in sys.modules:
         sys.modules["keras"].utils.clear_session()
         gc.collect()
+        gc.freeze()  # what is left stays: looking through it again after each file would cost minutes
 
 
 @pytest.fixture(scope="session")

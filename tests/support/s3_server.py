@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -211,7 +211,7 @@ class S3Server:
         """The proxy's address."""
         return f"http://127.0.0.1:{self._proxy.server_address[1]}"
 
-    @property
+    @cached_property
     def client(self) -> Any:
         """A plain client, past the proxy, for what a test arranges or inspects itself."""
         session = botocore.session.Session()
