@@ -159,7 +159,8 @@ class Learner:
     def _validate(self) -> tuple[float, float]:
         places = self._lesson.validation
         classes, logits = self._lesson.classes[places], self.logits(places).astype(np.float64)
-        logits -= logits.max(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):  # of weights that ran away, which is said in words later
+            logits -= logits.max(axis=1, keepdims=True)
         losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(places)), classes]
         return float(losses.mean()), float((logits.argmax(axis=1) == classes).mean())
 
