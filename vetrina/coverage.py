@@ -110,9 +110,8 @@ class CoverageReader:
         report = read_report(self._store, batch)
         if report is None or report.error is not None:
             return coverage
-        self._add_rejected(coverage, batch, report, listed)
+        self._add_refused(coverage, batch, report, listed)
         coverage.add(State.UNCHANGED, report.unchanged)
-        coverage.add(State.SUPERSEDED, report.superseded)
         coverage.add(State.REMOVED, report.removed)
         for product_id, line, state, reason, detail in self._ends(batch):
             held = self._shop.get(product_id)
@@ -128,7 +127,7 @@ class CoverageReader:
         return coverage
 
     def shop(self, listed: Excerpt | None = None) -> Coverage:
-        """Where each current product ended, and the rows rejected from the newest file of each catalog."""
+        """Where each current product ended, and the rows of each catalog's newest file that were rejected or repeated."""
         listed = listed or self._first
         coverage = Coverage()
         held_by: Counter[int] = Counter(holding.sequence for holding in self._shop.values())
@@ -143,12 +142,13 @@ class CoverageReader:
         for batch in catalogs(self._batches):
             report = read_report(self._store, batch)
             if report is not None and report.error is None:
-                self._add_rejected(coverage, batch, report, listed)
+                self._add_refused(coverage, batch, report, listed)
         coverage.states = +coverage.states
         return coverage
 
-    def _add_rejected(self, coverage: Coverage, batch: Batch, report: CatalogReport, listed: Excerpt) -> None:
+    def _add_refused(self, coverage: Coverage, batch: Batch, report: CatalogReport, listed: Excerpt) -> None:
         coverage.add(State.REJECTED, report.rejected)
+        coverage.add(State.SUPERSEDED, report.superseded)
         for row in read_rows(self._store, batch.path("rejected.parquet"), REJECTED, unchanging=True):
             state = State.SUPERSEDED if row["reason"] == DUPLICATE else State.REJECTED
             problem = Problem(batch.key, row["line"], row["product_id"], state, row["reason"], row["detail"])

@@ -47,9 +47,11 @@ def _asked(address: str, path: str, **query: Any) -> dict[str, Any]:
 
 def test_the_states_add_up_to_the_rows(address: str) -> None:
     found = _asked(address, "coverage")
-    assert found["rows"] == sum(found["states"].values()) == 9
+    assert found["rows"] == sum(found["states"].values()) == 10
     assert (found["searchable"], found["failed"]) == (4, 3)
     assert (found["states"]["fetch_failed"], found["states"]["not_a_picture"], found["states"]["rejected"]) == (2, 1, 2)
+    assert found["states"]["superseded"] == 1
+    assert sum(found["reasons"].values()) == found["rows"] - found["searchable"]
     (aside,) = found["set_aside"]
     assert (aside["source"], aside["reason"]) == ("incoming/<autumn>.csv", "No column holds the id")
 

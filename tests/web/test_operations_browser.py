@@ -40,7 +40,7 @@ def page(address: str, browser: Browser) -> Iterator[Page]:
 def test_what_goes_on_is_seen_by_all_on_any_screen(address: str, browser: Browser) -> None:
     with opened(browser, address.removesuffix("/operations")) as page:
         page.goto(address)
-        expect(page.get_by_text("4 products of 9 rows can be found; 3 pictures failed.")).to_be_visible()
+        expect(page.get_by_text("4 products of 10 rows can be found; 3 pictures failed.")).to_be_visible()
         look(page, "operations")
         page.get_by_role("link", name="Batches", exact=True).click()
         look(page, "operations-batches")
@@ -91,7 +91,7 @@ def test_failed_pictures_are_found_by_their_reason_and_asked_for_again(page: Pag
     # The page comes anew by itself.
     expect(page.get_by_text("1 batch worked: 2 pictures fetched")).to_be_visible(timeout=RETRY)
     expect(page.get_by_role("button", name="Ask again for 1 failed picture")).to_be_visible()
-    expect(page.get_by_text("6 products of 9 rows can be found; 1 picture failed.")).to_be_visible()
+    expect(page.get_by_text("6 products of 10 rows can be found; 1 picture failed.")).to_be_visible()
     run = page.get_by_role("link", name="the index", exact=True).get_attribute("href")
     assert run is not None and run.startswith("http://dagster.example/runs/")
     look(page, "operations-retried")
