@@ -120,7 +120,7 @@ def test_a_burst_of_batches_is_waited_for_but_not_for_ever(
     _work(shop, server, "spring", FIRST)
     ticks.run(status, BATCH_JOB)
     assert "one rebuild is to cover them all" in str(ticks.tick())
-    ticks.waited(599)
+    ticks.waited(500)
     assert isinstance(ticks.tick(), str)
     ticks.waited(601)
     assert isinstance(ticks.tick(), dg.RunRequest)
@@ -157,14 +157,14 @@ def test_a_publication_that_failed_is_tried_again_after_a_pause_that_grows(
     assert isinstance(first, dg.RunRequest)
     _fail(ticks, first)
     assert "did not succeed, the next comes" in str(ticks.tick())
-    ticks.later = 50.0
+    ticks.later = 30.0
     assert isinstance(ticks.tick(), str)
     ticks.later = 70.0
     again = ticks.tick()
     assert isinstance(again, dg.RunRequest)
     assert again.run_key not in (None, first.run_key)
     _fail(ticks, again)
-    ticks.later = 110.0
+    ticks.later = 90.0
     assert isinstance(ticks.tick(), str)
     ticks.later = 130.0
     assert isinstance(ticks.tick(), dg.RunRequest)
