@@ -56,7 +56,8 @@ def _into_file(store: Store, file: Path, since: str | None, progress: printing.S
     counts = {"products": 0, "removed": 0}
 
     def counted() -> Iterator[Change]:
-        for change in whole(store, table.name) if since is None else between(store, since, table.name):
+        lists = whole(store, table.name)
+        for change in lists if since is None else between(whole(store, since), lists):
             counts["products" if change.similar else "removed"] += 1
             if sum(counts.values()) % _SHOWN_EVERY == 0:
                 progress.count("products", sum(counts.values()))
