@@ -270,6 +270,19 @@ def test_a_database_whose_table_is_gone_from_the_store_gets_the_changes_too(stor
     assert held(file) == as_held(NEW)
 
 
+def test_since_names_the_table_of_a_list_in_all_its_rows_also_when_it_only_became_shorter(
+    store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.db"
+    put(store, "old", {"a": [("b", 0.9), ("c", 0.5)], "b": [("a", 0.9), ("c", 0.4), ("d", 0.3)], "c": [("a", 0.5)]})
+    write_database(store, f"sqlite:///{file}")
+    put(store, "new", {"a": [("b", 0.9), ("d", 0.5)], "b": [("a", 0.9), ("c", 0.4)], "c": [("a", 0.5)]})
+    write_database(store, f"sqlite:///{file}")
+    with sqlite3.connect(file) as connection:
+        found = connection.execute("select product_id, since, count(*) from similar_products group by 1, 2").fetchall()
+    assert found == [("a", "new", 2), ("b", "new", 2), ("c", "old", 1)]
+
+
 def test_a_database_is_written_afresh_where_somebody_wrote_into_it(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "shop.db"
     write_database(store, f"sqlite:///{file}")

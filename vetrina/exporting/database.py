@@ -1,7 +1,7 @@
 """Export into a shop's own database, SQLite or PostgreSQL, in one transaction: readers see the old table or the new.
 
-    similar_products          (product_id, rank) → similar_id, score, same_class, since: the table's name when the
-                              row last changed
+    similar_products          (product_id, rank) → similar_id, score, same_class, since: the name of the table with
+                              which the product's list last changed, the same in all its rows
     similar_products_export   one row: the name of the table that the database holds
 
 The next export compares with the rows themselves and writes the changes only: a score is never further from the
