@@ -271,7 +271,7 @@ def exported(report: dict[str, Any]) -> None:
     if report["since"] is None:
         _out.print(f"{whole}: {report['products']} products written")
     elif report["since"] == report["table"]:
-        _out.print(f"{whole} is there already")
+        _out.print(f"Nothing has changed since table {report['table']}")
     else:
         _out.print(
             f"{whole} since {report['since']}: {report['products']} products changed, {report['removed']} removed"

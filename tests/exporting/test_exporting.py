@@ -18,6 +18,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "index"))  # the samples live
 
 from index_samples import Item, built, unit
 
+from orchestration import printing
+from orchestration.deployment import Deployment
+from orchestration.exports import export_table
 from vetrina.errors import NotFound, SettingError, StoreError
 from vetrina.exporting import database
 from vetrina.exporting.changes import Change, Similar, between, current_table, has_table, whole
@@ -27,6 +30,7 @@ from vetrina.index.publishing import CURRENT_TABLE, TABLE, publish_table
 from vetrina.index.settings import IndexSettings, TableSettings
 from vetrina.index.table import SIMILAR_SCHEMA
 from vetrina.index.versions import publish
+from vetrina.settings import Settings
 from vetrina.store import Store
 
 Lists = Mapping[str, Sequence[tuple[str, float]]]  # product → (similar, score), best first
@@ -331,6 +335,24 @@ def test_a_database_that_sorts_otherwise_is_not_compared_and_can_be_written_afre
         write_database(store, f"sqlite:///{file}")
     assert write_database(store, f"sqlite:///{file}", afresh=True).products == 2
     assert held(file) == {"é": [("b", 0.5)], "ā": [("a", 0.5)]}
+
+
+def test_a_person_is_told_what_an_export_wrote_and_not_that_a_new_file_was_there_already(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment = Deployment(Settings(store=store.root))
+
+    def said(target: str, since: str | None = None) -> str:
+        quiet = printing.Steps(quiet=True)
+        printing.exported(export_table(deployment, target, since=since, afresh=False, progress=quiet))
+        return capsys.readouterr().out.strip()
+
+    file, url = tmp_path / "out.csv", f"sqlite:///{tmp_path}/shop.db"
+    assert said(str(file)) == said(url) == "Table old: 4 products written"
+    assert said(str(file), "old") == said(url) == "Nothing has changed since table old"
+    assert file.read_text().splitlines() == ["product_id,rank,similar_id,score,same_class"]
+    put(store, "new", NEW)
+    assert said(str(file), "old") == said(url) == "Table new since old: 3 products changed, 1 removed"
 
 
 def test_another_table_of_that_name_is_left_alone(store: Store, tmp_path: Path) -> None:
