@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from index_samples import built, shop
 
-from vetrina.index import table_parts
+from vetrina.index import publishing, table_parts
 from vetrina.index.publishing import JSON, TABLE, publish_table, standing_table
 from vetrina.index.settings import IndexSettings, TableSettings
 from vetrina.index.versions import Published, publish
@@ -93,6 +93,25 @@ def test_one_that_was_interrupted_goes_on_and_has_the_same_bytes(
     assert [kept is None for kept in made] == [False, False, True, True, True]
     assert seen == [(90, 400), (180, 400), (270, 400), (360, 400), (400, 400)]
     assert [store.read(f"{folder}/{name}") for name in names] == whole
+
+
+def test_what_a_table_was_put_together_from_goes_also_when_its_last_moment_was_interrupted(
+    index: tuple[Store, Published], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, published = index
+    settings = TableSettings(4, hide_duplicates=False, made_by="exact")
+    monkeypatch.setattr(table_parts, "PART_PRODUCTS", 90)
+
+    def killed(store: Store, folder: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once, pytest.raises(KeyboardInterrupt):
+        once.setattr(publishing, "drop_parts", killed)
+        publish_table(store, published, settings)
+    folder = table_folder(published.version, settings)
+    assert standing_table(store, published, settings) is not None and len(store.names(f"{folder}/parts")) == 5
+    assert not publish_table(store, published, settings).built
+    assert store.names(f"{folder}/parts") == []
 
 
 def test_tables_of_before_there_was_a_choice_are_found_and_are_exact(index: tuple[Store, Published]) -> None:

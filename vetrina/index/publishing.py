@@ -184,6 +184,7 @@ def publish_table(
         standing = standing_table(store, published, settings)
         if standing is not None:
             point_to_table(store, published, folder)  # a rollback may have left it at another
+            drop_parts(store, folder)  # it may have been killed when the table was there and its parts were, too
             return standing
         index = open_index(store, published)
         pictures = _pictures(store, index, workers, print_progress) if settings.hide_duplicates else None
