@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestration import printing
 from orchestration.deployment import Deployment
+from orchestration.named_files import check_place
 from vetrina.errors import NotFound, SettingError
 from vetrina.exporting.changes import Change, between, current_table, has_table, whole
 from vetrina.exporting.database import is_database, write_database
@@ -50,6 +51,7 @@ def export_table(
 
 
 def _into_file(store: Store, file: Path, since: str | None, progress: printing.Steps) -> dict[str, Any]:
+    check_place(file)
     table = current_table(store)
     if since is not None and not has_table(store, since):
         raise NotFound(f"There is no table {since!r} in {store.root} (any more); export the whole without --since")

@@ -353,6 +353,9 @@ def test_a_person_is_told_what_an_export_wrote_and_not_that_a_new_file_was_there
     assert file.read_text().splitlines() == ["product_id,rank,similar_id,score,same_class"]
     put(store, "new", NEW)
     assert said(str(file), "old") == said(url) == "Table new since old: 3 products changed, 1 removed"
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(SettingError, match="is a folder"):  # before all of it is written
+        said(str(tmp_path / "folder.csv"))
 
 
 def test_another_table_of_that_name_is_left_alone(store: Store, tmp_path: Path) -> None:
