@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import math
 import random
 import threading
 from collections.abc import Iterator
@@ -363,7 +364,16 @@ def test_an_empty_store_has_no_garbage(shop: Shop) -> None:
     assert (report.kinds, report.left) == ({}, [])
 
 
-@pytest.mark.parametrize(("keep", "days"), [(0, 1.0), (1, -1.0)], ids=["no version", "a negative age"])
-def test_what_would_delete_too_much_is_refused(shop: Shop, keep: int, days: float) -> None:
-    with pytest.raises(SettingError):
+@pytest.mark.parametrize(
+    ("keep", "days", "told"),
+    [
+        (0, 1.0, "at least 1"),
+        (1, -1.0, "from 0 to 36500"),
+        (1, math.nan, "from 0 to 36500"),
+        (1, math.inf, "from 0 to 36500"),
+        (1, 1e6, "from 0 to 36500"),
+    ],
+)
+def test_what_would_delete_too_much_is_refused(shop: Shop, keep: int, days: float, told: str) -> None:
+    with pytest.raises(SettingError, match=told):
         collect_garbage(shop.deployment, keep_versions=keep, older_than_days=days, dry_run=False)
