@@ -14,6 +14,8 @@ def check_place(file: Path | None) -> None:
         return
     if file.is_dir():
         raise SettingError(f"{file} is a folder; name a file in it")
+    if file.exists() and not file.is_file():
+        raise SettingError(f"{file} is a device or a pipe, which a file must not replace; name a file")
     if not file.parent.is_dir():
         raise SettingError(f"There is no folder for {file}; choose another place")
 

@@ -144,7 +144,9 @@ def answer(report: dict[str, Any]) -> None:
         missed = ", ".join(map(escape, report["missed"])) or "none of them"
         _out.print(f"Compared with everything; the index alone would have missed: {missed}")
     if report["picture"]:
-        _out.print(f"Drawn in {escape(report['picture'])}")
+        every = len(report["similar"])
+        some = f": the first {report['drawn']} of {every}" if report["drawn"] < every else ""
+        _out.print(f"Drawn in {escape(report['picture'])}{some}")
     for problem in report["problems"]:
         _out.print(f"[yellow]note[/yellow] {escape(problem)}")
 

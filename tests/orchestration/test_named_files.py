@@ -10,8 +10,13 @@ from vetrina.errors import SettingError, StoreError
 
 @pytest.mark.parametrize("name", [".", "..", "", "/", "/tmp"])
 def test_a_folder_is_refused_before_anything_is_done(name: str) -> None:
-    with pytest.raises(SettingError, match="is a folder; name a file"):
+    with pytest.raises(SettingError, match="is a folder; name a file in it"):
         check_place(Path(name))
+
+
+def test_a_device_is_not_replaced_by_a_file() -> None:
+    with pytest.raises(SettingError, match="/dev/null is a device or a pipe"):
+        check_place(Path("/dev/null"))
 
 
 def test_a_file_in_no_folder_is_refused_and_an_older_file_is_not(tmp_path: Path) -> None:
