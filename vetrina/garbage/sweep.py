@@ -208,7 +208,7 @@ class _Sweep:
             return None
 
     def _sweep_tables(self) -> None:
-        with self._alone("similar-products"):
+        with self._alone("similar-products"), self._alone(ROLLBACK):
             versions = self._versions()
             if versions is None:
                 return

@@ -27,8 +27,9 @@ _log = logging.getLogger(__name__)
 RECORDS = "index/published"
 """Where the records lie."""
 ROLLBACK = "rollback"
-"""What is held alone (`Store.exclusive`) while a rollback chooses a version and records it, and while the records of
-versions that are deleted go. For moments only: a rollback does not wait for the build of an index, which holds "index".
+"""What is held alone (`Store.exclusive`) while a rollback chooses a version and records it, while a table becomes the
+shop's, and while records and tables that nothing needs go. For moments only: a rollback does not wait for the build of
+an index or of a table, which hold "index" and "similar-products" (taken before this one where both are needed).
 """
 _NAME = re.compile(r"(\d{9})\.json")
 _verified: set[tuple[str, str, str]] = set()
