@@ -144,7 +144,9 @@ def answer(report: dict[str, Any]) -> None:
         missed = ", ".join(map(escape, report["missed"])) or "none of them"
         _out.print(f"Compared with everything; the index alone would have missed: {missed}")
     if report["picture"]:
-        _out.print(f"Drawn in {escape(report['picture'])}")
+        every = len(report["similar"])
+        some = f": the first {report['drawn']} of {every}" if report["drawn"] < every else ""
+        _out.print(f"Drawn in {escape(report['picture'])}{some}")
     for problem in report["problems"]:
         _out.print(f"[yellow]note[/yellow] {escape(problem)}")
 
@@ -271,7 +273,7 @@ def exported(report: dict[str, Any]) -> None:
     if report["since"] is None:
         _out.print(f"{whole}: {report['products']} products written")
     elif report["since"] == report["table"]:
-        _out.print(f"{whole} is there already")
+        _out.print(f"Nothing has changed since table {report['table']}")
     else:
         _out.print(
             f"{whole} since {report['since']}: {report['products']} products changed, {report['removed']} removed"
