@@ -33,7 +33,8 @@ Progress = Callable[[int, int], None]
 class ImagesReport:
     """What collecting a batch's pictures cost. Counts are pictures; `products` counts products.
 
-    fetched: bytes moved; unchanged: the server said so (304); reused: no request at all.
+    fetched: bytes moved; unchanged: the server said so (304); reused: neither, what was known stands;
+    kept: those of the reused that were asked for in vain, since their server fails for now.
     """
 
     products: int = 0
@@ -41,6 +42,7 @@ class ImagesReport:
     fetched: int = 0
     unchanged: int = 0
     reused: int = 0
+    kept: int = 0
     failed: int = 0
     bytes: int = 0
 
@@ -90,18 +92,22 @@ class _Collection:
         unsettled: list[str] = []
         for picture in dict.fromkeys(picture for _, picture in self.products):
             former = before.get(picture)
-            if former is None:
-                unsettled.append(picture)
-            elif former["sha256"] in lost or (former["state"] != "ok" and (retry_failed or former["transient"])):
-                self.wanted[picture] = None
-            else:
+            if (
+                former is not None
+                and former["sha256"] not in lost
+                and (former["state"] == "ok" or not (retry_failed or former["transient"]))
+            ):
                 self.outcomes[picture] = former
                 self.report.reused += 1
+            else:
+                unsettled.append(picture)
         for picture, record in zip(unsettled, store.map(self._read_record, unsettled), strict=True):
-            if record is not None and record["batch"] == batch.key:  # this batch was interrupted after it
+            usable = record is not None and record["outcome"]["state"] == "ok"
+            # Of this batch, which was interrupted after it; a failure that is asked about again does not stand.
+            if record is not None and record["batch"] == batch.key and (usable or picture not in before):
                 self.outcomes[picture] = record["outcome"]
                 self.report.reused += 1
-            elif record is not None and record["outcome"]["state"] == "ok":
+            elif record is not None and usable:
                 self._records[picture] = record
                 self.wanted[picture] = Validators(**record["validators"])
             else:
@@ -155,8 +161,12 @@ class _Collection:
         validators = Validators(None, None)
         if isinstance(outcome, Unchanged):
             self.report.unchanged += 1
-            settled = self._records[picture]["outcome"]
-            validators = Validators(**self._records[picture]["validators"])
+            settled, validators = self._known(picture)
+        elif isinstance(outcome, FetchFailed) and outcome.transient and picture in self._records:
+            # A server that is down for now says nothing of a picture that is here.
+            self.report.reused += 1
+            self.report.kept += 1
+            settled, validators = self._known(picture)
         elif isinstance(outcome, FetchFailed):
             settled.update(
                 state=outcome.state, reason=outcome.reason, detail=outcome.detail, transient=outcome.transient
@@ -177,6 +187,11 @@ class _Collection:
                 height=decoded.height,
             )
         return settled, validators
+
+    def _known(self, picture: str) -> tuple[dict[str, Any], Validators]:
+        """What another batch got for a picture."""
+        record = self._records[picture]
+        return record["outcome"], Validators(**record["validators"])
 
     def _save(self, picture: str, outcome: dict[str, Any], validators: Validators, data: bytes | None) -> None:
         """Keep a picture's bytes, and then the record that stands for having them."""
