@@ -102,3 +102,17 @@ def test_a_picture_that_failed_for_now_is_taken_from_a_batch_that_has_got_it_sin
     collect(store, batch_of(f"B,{url},10,"))
     server.fail("/box.png", faults.status(503))
     assert collect(store, first, retry=retry)[1]["A"]["state"] == "ok"
+
+
+def test_a_retry_asks_only_for_pictures_that_current_products_show(
+    store: Store, batch_of: Callable[[str], Batch], server: FaultServer
+) -> None:
+    names = {"A": "gone-a", "B": "gone-b", "C": "gone-c", "D": "down-d"}
+    server.fail("/down-d.png", faults.status(503))
+    first = batch_of("\n".join(f"{product},{server.url(f'/{name}.png')},10," for product, name in names.items()))
+    _, before = collect(store, first)
+    batch_of(f"A,{server.url('/box.png')},10,\nB,,,yes\nD,,,yes")
+    server.requests.clear()
+    _, after = collect(store, first, retry=True)
+    assert server.counts == {"/gone-c.png": 1}
+    assert {product: after[product] for product in "ABD"} == {product: before[product] for product in "ABD"}

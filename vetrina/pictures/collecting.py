@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from vetrina.catalog.batches import Batch
-from vetrina.catalog.shop import changes
+from vetrina.catalog.batches import Batch, list_batches
+from vetrina.catalog.shop import changes, shop_after
 from vetrina.errors import PictureError
 from vetrina.memos import read_json_memo, write_json_memo
 from vetrina.parallel import Behind
@@ -60,7 +60,7 @@ def collect_pictures(
 
     Args:
         retry_failed: ask again for pictures that failed for good (404, not a picture), not only for those whose
-            failure may have passed.
+            failure may have passed; but only for those that a current product shows.
     """
     with store.exclusive(f"images-{batch.key}"):
         work = _Collection(store, batch, retry_failed)
@@ -88,19 +88,15 @@ class _Collection:
         self.wanted: dict[str, Validators | None] = {}
         self._records: dict[str, dict[str, Any]] = {}
         before = self._former_outcomes()
-        lost = self._lost() if retry_failed else set()
+        due = self._due(before, retry_failed)
         unsettled: list[str] = []
         for picture in dict.fromkeys(picture for _, picture in self.products):
             former = before.get(picture)
-            if (
-                former is not None
-                and former["sha256"] not in lost
-                and (former["state"] == "ok" or not (retry_failed or former["transient"]))
-            ):
+            if former is None or picture in due:
+                unsettled.append(picture)
+            else:
                 self.outcomes[picture] = former
                 self.report.reused += 1
-            else:
-                unsettled.append(picture)
         for picture, record in zip(unsettled, store.map(self._read_record, unsettled), strict=True):
             usable = record is not None and record["outcome"]["state"] == "ok"
             # Of this batch, which was interrupted after it; a failure that is asked about again does not stand.
@@ -114,6 +110,20 @@ class _Collection:
                 self.wanted[picture] = None
         self.report.products = len(self.products)
         self.report.pictures = len(self.outcomes) + len(self.wanted)
+
+    def _due(self, before: dict[str, dict[str, Any]], retry_failed: bool) -> set[str]:
+        """Those of the pictures with an outcome that are asked for again."""
+        failed = {picture for picture, former in before.items() if former["state"] != "ok"}
+        if not retry_failed:
+            return {picture for picture in failed if before[picture]["transient"]}
+        lost = self._lost()
+        return self._shown() & (failed | {picture for picture in before if before[picture]["sha256"] in lost})
+
+    def _shown(self) -> set[str]:
+        """The pictures of those products that no later batch has replaced or removed."""
+        shop = shop_after(self._store, list_batches(self._store)[-1].sequence)
+        own = {product_id for product_id, held in shop.items() if held.sequence == self._batch.sequence}
+        return {picture for product_id, picture in self.products if product_id in own}
 
     def _lost(self) -> set[str]:
         """Pictures (sha256) that later steps could not read since the store has lost them."""
