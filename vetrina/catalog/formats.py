@@ -160,11 +160,17 @@ def delimited_header(
         reader = csv.reader(source, delimiter=delimiter)
         header = next(reader, [])
     except (csv.Error, _TooLong) as error:
-        raise CatalogError(
-            f"{name}: the line of column names cannot be read ({error or TOO_LONG.detail}); "
-            "check that the file is CSV and that its quotes are closed"
-        ) from error
+        raise _no_header(name, str(error) or TOO_LONG.detail) from error
+    if source.ended_inside:
+        raise _no_header(name, "a quote that it opens is never closed")
     return header, _delimited_records(reader, source, header, name)
+
+
+def _no_header(name: str, why: str) -> CatalogError:
+    return CatalogError(
+        f"{name}: the line of column names cannot be read ({why}); "
+        "check that the file is CSV and that its quotes are closed"
+    )
 
 
 def _delimiter_of(line: str, columns: ColumnMap, usual: str) -> str:
