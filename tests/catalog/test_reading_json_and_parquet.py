@@ -52,6 +52,36 @@ def test_cut_json_gives_its_whole_rows_and_then_says_that_it_is_cut(tmp_path: Pa
     assert "cut" in message
 
 
+@pytest.mark.parametrize("name", ["SKU1", "info", "meta", "links", "schema", "data", "products"])
+@pytest.mark.parametrize("first", [False, True])
+def test_an_id_in_an_object_of_products_may_be_any_name(tmp_path: Path, name: str, first: bool) -> None:
+    rows = [f'"{name}": {{"path": "a.jpg"}}', '"SKU2": {"path": "b.jpg"}']
+    found = read(tmp_path, "c.json", "{" + ",".join(rows if first else rows[::-1]) + "}")
+    assert (sorted(ids(found)), faults(found)) == (sorted([name, "SKU2"]), [])
+
+
+def test_what_is_no_row_among_rows_by_id_is_rejected_wherever_it_stands(tmp_path: Path) -> None:
+    entries = ['"SKU1": null', '"SKU2": {"path": "a.jpg"}', '"meta": {"n": 3}', '"SKU3": 7', '"data": {}']
+    for _ in entries:
+        entries = [*entries[1:], entries[0]]
+        found = read(tmp_path, "c.json", "{" + ",".join(entries) + "}")
+        assert ids(found) == ["SKU2"]
+        assert sorted(row.line for row in found) == [1, 2, 3, 4, 5]
+        assert sorted(reason for _, reason in faults(found)) == [
+            "bad-json",
+            "bad-json",
+            "missing-picture",
+            "missing-picture",
+        ]
+
+
+def test_an_object_of_nothing_but_values_is_refused_however_many_they_are(tmp_path: Path) -> None:
+    for count in (3, 3000):
+        text = json.dumps({f"SKU{n}": None for n in range(count)})
+        with pytest.raises(CatalogError, match=r"holds no rows|no picture column"):
+            read(tmp_path, "c.json", text[:-1] + ', "x": []}')
+
+
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_json_is_the_same_however_it_arrives_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
