@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from support.catalog_files import faults, good, ids, parquet, read, taken_until_error
+from support.catalog_files import faults, good, ids, parquet, read, taken_until_error, written
 
 from vetrina.catalog import locations, reading
 from vetrina.catalog.reading import read_catalog
@@ -144,6 +144,15 @@ def test_parquet_values_become_text(tmp_path: Path) -> None:
     assert "raw" not in first.attributes
     assert (second.product_id, second.attributes) == ("2.5", {})
     assert good(read(tmp_path, "c.parquet.gz", gzip.compress(content))) == [first, second]
+
+
+def test_columns_of_one_name_keep_their_own_values_in_parquet_as_in_csv(tmp_path: Path) -> None:
+    columns = [("id", ["1"]), ("c", [b"raw"]), ("path", ["a.jpg"]), ("c", ["x"]), ("c.d", ["z"]), ("c", [{"d": 7}])]
+    table = pa.Table.from_arrays([pa.array(values) for _, values in columns], names=[name for name, _ in columns])
+    (row,) = good(read(tmp_path, "c.parquet", written(table)))
+    assert row.attributes == {"c": "x", "c.d": "z", "c_2": '{"d":7}'}
+    (same,) = good(read(tmp_path, "c.csv", "id,path,c,c.d,c\n1,a.jpg,x,z,y\n"))
+    assert same.attributes == {"c": "x", "c.d": "z", "c_2": "y"}
 
 
 def test_text_in_parquet_that_is_not_utf8_costs_its_row_only(tmp_path: Path) -> None:

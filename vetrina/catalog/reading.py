@@ -317,8 +317,12 @@ def _parquet_records(table: pq.ParquetFile, names: list[str], name: str) -> Iter
     batches = table.iter_batches(batch_size=size, columns=sorted(set(names)), use_threads=False)
     try:
         for batch in batches:
-            columns = {n: _column_values(batch.column(p)) for p, n in enumerate(batch.schema.names)}
-            for values in zip(*(columns[n] for n in names), strict=True):
+            # A name may come more than once, and brings its columns of bytes along.
+            columns: dict[str, list[list[object]]] = {}
+            for column, field in zip(batch.columns, batch.schema, strict=True):
+                if not _is_binary(field.type):
+                    columns.setdefault(field.name, []).append(_column_values(column))
+            for values in zip(*(columns[n].pop(0) for n in names), strict=True):
                 line += 1
                 yield Record(line, names, values)
     except (pa.ArrowException, OSError, ValueError) as error:
