@@ -155,6 +155,16 @@ def test_columns_of_one_name_keep_their_own_values_in_parquet_as_in_csv(tmp_path
     assert same.attributes == {"c": "x", "c.d": "z", "c_2": "y"}
 
 
+def test_a_wanted_parquet_column_of_bytes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"no id column.*'path'.*'id' holds bytes.*text"):
+        read(tmp_path, "c.parquet", parquet({"id": [b"SKU1"], "path": ["a.jpg"], "raw": [b"x"]}))
+    with pytest.raises(CatalogError, match=r"no picture column.*'image' holds bytes"):
+        read(tmp_path, "c.parquet", parquet({"id": ["SKU1"], "image": [b"x"]}))
+    with pytest.raises(CatalogError, match="no picture column") as caught:
+        read(tmp_path, "c.parquet", parquet({"id": ["SKU1"], "raw": [b"x"]}))
+    assert "bytes" not in str(caught.value)
+
+
 def test_text_in_parquet_that_is_not_utf8_costs_its_row_only(tmp_path: Path) -> None:
     bad = pa.array([b"1", b"\xff", None]).cast(pa.binary()).view(pa.string())
     found = read(tmp_path, "c.parquet", parquet({"id": bad, "path": ["a", "b", "c"]}))
