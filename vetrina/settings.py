@@ -7,6 +7,7 @@ reader of the environment; everything else is handed values.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -212,6 +213,10 @@ class Settings:
 
     def check(self) -> None:
         """Raise SettingError for a value out of its range."""
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SettingError(f"{item.metadata['env']} is {value}; it must be a finite number")
         shares = {
             "VETRINA_RECALL_TARGET": self.recall_target,
             "VETRINA_MIN_BOX": self.min_box,
