@@ -16,3 +16,14 @@ def test_a_number_that_is_none_or_has_no_end_is_refused_by_the_name_of_its_setti
     for name in NUMBERS:
         with pytest.raises(SettingError, match=rf"^{name} is -?(nan|inf); it must "):
             Settings.from_environment({name: value})
+
+
+def test_secrets_and_addresses_that_may_hold_one_do_not_show() -> None:
+    secret = "hidden-from-everybody"
+    settings = Settings(
+        celery_broker=f"redis://:{secret}@host/0",
+        celery_backend=f"redis://:{secret}@host/1",
+        serve_token=secret,
+        sync_source=f"https://shop.example/export.csv?signature={secret}",
+    )
+    assert secret not in repr(settings)
