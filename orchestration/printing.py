@@ -93,6 +93,8 @@ def intake(report: dict[str, Any]) -> None:
         f"{total['fetched']} fetched, {total['detected']} detected, {total['embedded']} embedded, "
         f"{counted(total['reused'], 'picture', 'pictures')} reused"
     )
+    if total["kept"]:
+        _out.print(f"{total['kept']} of these as they were before: their servers fail now, and could not say")
     if report["published"] is not None:
         found = report["published"]
         verb = "published" if found["built"] else "unchanged"
