@@ -10,6 +10,8 @@ from dagster import DagsterInstance
 
 from orchestration.home import PID_TAG, process_is_gone
 
+PARTITION, RUN_KEY = "dagster/partition", "dagster/run_key"
+"""Run tags of Dagster's: the batch, and the key under which a sensor asked for the run."""
 _ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,

@@ -87,7 +87,8 @@ def registered_batches(job_name: str) -> dg.SensorDefinition:
         try:
             kept = store.open()
             new, wanted = batches_to_launch(kept, through, _RUNS_OF_ONE_TICK)
-            again = due_again(context.instance, kept, job_name, time.time())
+            left = {batch.key for batch in wanted if batch.origin == "command"}
+            again = due_again(context.instance, kept, job_name, time.time(), left)
         except VetrinaError as error:
             context.log.error(str(error))
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
@@ -96,7 +97,7 @@ def registered_batches(job_name: str) -> dg.SensorDefinition:
             nothing = f"{len(new)} new batches are worked already, or by a command"
         keys = list(dict.fromkeys(batch.key for batch in (*new, *wanted)))
         return dg.SensorResult(
-            run_requests=[*(_run_of(batch) for batch in wanted), *(_run_of(batch, failed) for batch, failed in again)],
+            run_requests=[*(_run_of(batch, batch.key) for batch in wanted), *(_run_of(*retry) for retry in again)],
             skip_reason=None if wanted or again else nothing,
             cursor=str(new[-1].sequence if new else through),
             dynamic_partitions_requests=[catalog_batch.build_add_request(keys)] if keys else [],
@@ -105,9 +106,7 @@ def registered_batches(job_name: str) -> dg.SensorDefinition:
     return sensor
 
 
-def _run_of(batch: Batch, failed: int = 0) -> dg.RunRequest:
-    """The run of a batch; one that failed before has another key, or it would be taken for the same."""
-    run_key = f"{batch.key}:{failed}" if failed else batch.key
+def _run_of(batch: Batch, run_key: str) -> dg.RunRequest:
     return dg.RunRequest(
         partition_key=batch.key, run_key=run_key, tags={SOURCE_TAG: batch.source[-250:], **AGAIN_IF_IT_DIES}
     )

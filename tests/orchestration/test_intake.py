@@ -2,7 +2,8 @@
 
 import gzip
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -331,44 +332,87 @@ def _export(shop: Shop, server: FaultServer, names: list[str]) -> bytes:
     return export
 
 
-def _failed_run(instance: dg.DagsterInstance, key: str) -> None:
-    run = instance.create_run_for_job(
-        build_defs().resolve_job_def(BATCH_JOB),
-        tags={"dagster/partition": key},
-        status=dg.DagsterRunStatus.STARTED,
+def _fail(ticker: Ticker, request: dg.RunRequest) -> None:
+    """The run that the daemon would start for a request, failed."""
+    tags = {**request.tags, "dagster/partition": str(request.partition_key)}
+    if request.run_key is not None:
+        tags["dagster/run_key"] = request.run_key
+    run = ticker.instance.create_run_for_job(
+        build_defs().resolve_job_def(BATCH_JOB), tags=tags, status=dg.DagsterRunStatus.STARTED
     )
-    instance.report_run_failed(run)
+    ticker.instance.report_run_failed(run)
+
+
+@pytest.fixture
+def hours_later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on it is two hours later for the sensors, longer than any pause."""
+
+    def later() -> None:
+        ahead = time.time() + 2 * 3600
+        monkeypatch.setattr("orchestration.sensors.time", SimpleNamespace(time=lambda: ahead))
+
+    return later
 
 
 def test_a_batch_whose_run_failed_gets_another_one_later_and_not_for_ever(
-    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, hours_later: Callable[[], None]
 ) -> None:
     shop.catalog("in/spring", rows_of(server, ["oak-chair"]))
     ticker.tick("watched_folder")
     (batch,) = list_batches(shop.deployment.store)
-    ((first,), _) = ticker.tick("registered_batches")
-    assert first.run_key == batch.key
+    ((request,), _) = ticker.tick("registered_batches")
+    assert request.run_key == batch.key
 
-    _failed_run(ticker.instance, batch.key)
+    _fail(ticker, request)
     assert ticker.tick("registered_batches")[0] == []  # not at once
-    later = time.time() + 2 * 3600
-    monkeypatch.setattr("orchestration.sensors.time", SimpleNamespace(time=lambda: later))
-    keys = [request.run_key for request in ticker.tick("registered_batches")[0]]
+    hours_later()
+    for _ in range(MOST_TRIES - 1):
+        ((request,), _) = ticker.tick("registered_batches")
+        assert request.partition_key == batch.key
+        _fail(ticker, request)
+    assert ticker.tick("registered_batches")[0] == []
+
+
+def test_many_batches_that_fail_again_and_again_all_get_their_tries(
+    shop: Shop, folder: Path, ticker: Ticker, hours_later: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.failed_batches._MOST_RUNS", 5)  # fewer than the failures there will be
+    for number in range(3):
+        (folder / f"{number}.csv").write_text(ROWS + f"{number},https://pics.example/x.jpg\n")
+    ticker.tick("watched_folder")
+    tries: Counter[str | None] = Counter()
+    hours_later()
     for _ in range(MOST_TRIES + 2):
-        _failed_run(ticker.instance, batch.key)
-        keys += [request.run_key for request in ticker.tick("registered_batches")[0]]
-    assert keys == [f"{batch.key}:{number}" for number in range(1, MOST_TRIES)]
+        for request in ticker.tick("registered_batches")[0]:
+            _fail(ticker, request)
+            tries[request.partition_key] += 1
+    assert tries == {batch.key: MOST_TRIES for batch in list_batches(shop.deployment.store)}
+
+
+def test_what_the_folder_took_over_from_a_command_is_tried_again_as_well_and_never_twice_at_once(
+    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, hours_later: Callable[[], None]
+) -> None:
+    content = Path(shop.catalog("spring", rows_of(server, ["box"]))).read_bytes()
+    batch = shop.register(str(shop.folder / "spring.csv"))
+    _fail(ticker, dg.RunRequest(partition_key=batch.key))  # the command's own run
+    (folder / "spring.csv").write_bytes(content)
+    ticker.tick("watched_folder")
+    hours_later()
+    for _ in range(MOST_TRIES):
+        ((request,), _) = ticker.tick("registered_batches")
+        assert request.partition_key == batch.key
+        _fail(ticker, request)
+    assert ticker.tick("registered_batches")[0] == []
 
 
 def test_a_batch_that_was_worked_after_its_failure_is_left_alone(
-    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, hours_later: Callable[[], None]
 ) -> None:
     shop.catalog("in/spring", rows_of(server, ["oak-chair"]))
     ticker.tick("watched_folder")
     (batch,) = list_batches(shop.deployment.store)
-    ticker.tick("registered_batches")
-    _failed_run(ticker.instance, batch.key)
+    ((request,), _) = ticker.tick("registered_batches")
+    _fail(ticker, request)
     shop.work(batch)
-    later = time.time() + 7200
-    monkeypatch.setattr("orchestration.sensors.time", SimpleNamespace(time=lambda: later))
+    hours_later()
     assert ticker.tick("registered_batches")[0] == []
