@@ -149,6 +149,21 @@ def test_a_publication_whose_process_was_killed_does_not_block(ticks: Ticks, sho
     assert isinstance(ticks.tick(), dg.RunRequest)
 
 
+def test_a_publication_that_fails_for_weeks_is_never_asked_for_under_a_used_key(
+    ticks: Ticks, shop: Shop, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.run_history._MOST", 1)  # fewer than the runs there will be
+    _work(shop, server, "spring", FIRST)
+    ticks.later = 7200.0
+    used = []
+    for _ in range(3):
+        request = ticks.tick()
+        assert isinstance(request, dg.RunRequest)
+        used.append(request.run_key)
+        _fail(ticks, request)
+    assert len(set(used)) == 3
+
+
 def test_a_publication_that_failed_is_tried_again_after_a_pause_that_grows(
     ticks: Ticks, shop: Shop, server: FaultServer
 ) -> None:
