@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vetrina.catalog.batches import Batch, list_batches
-from vetrina.catalog.problems import list_set_aside
+from vetrina.catalog.problems import list_set_aside, set_aside
 from vetrina.catalog.source_files import ReadOptions
 from vetrina.catalog.watching import Known, Listed, Look, WatchReport, list_folder, look, take_large, watch
 from vetrina.errors import CatalogError, StoreError
@@ -393,6 +393,16 @@ def test_a_large_file_is_left_to_a_job_which_takes_it_once(folder: Folder) -> No
     folder.put("big.csv", ROWS + b"3,https://pics.example/3.jpg\n")
     folder.visit(large=60)
     assert [entry.name for entry in folder.visit(large=60).large] == ["big.csv"]
+
+
+def test_what_was_wrong_with_a_large_file_is_forgotten_when_it_goes(folder: Folder) -> None:
+    file = folder.put("big.csv", ROWS)
+    folder.visit(large=60)
+    folder.visit(large=60)
+    set_aside(folder.store, str(file), "watch", "its run failed")
+    file.unlink()
+    folder.visit(large=60)
+    assert folder.aside == {}
 
 
 def test_a_file_whose_reading_takes_too_long_for_a_visit_counts_as_large(

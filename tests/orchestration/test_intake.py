@@ -20,6 +20,7 @@ from orchestration.failed_batches import MOST_TRIES
 from orchestration.home import make_home
 from orchestration.intake_jobs import LARGE_FILE_JOB, SYNC_JOB
 from vetrina.catalog.batches import list_batches
+from vetrina.catalog.problems import set_aside
 from vetrina.errors import SettingError
 
 ROWS = "id,image_url\n1,https://pics.example/1.jpg\n"
@@ -89,6 +90,32 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
     (event,) = result.filter_events(lambda event: event.is_step_failure or event.is_step_up_for_retry)
     error = event.event_specific_data.error
     return str((error.cause or error).message)
+
+
+def _start(ticker: Ticker, request: dg.RunRequest, job: str) -> dg.DagsterRun:
+    """The run that the daemon would start for a request, not worked."""
+    told = {"dagster/partition": request.partition_key, "dagster/run_key": request.run_key}
+    return ticker.instance.create_run_for_job(
+        build_defs().resolve_job_def(job),
+        run_config=request.run_config or None,
+        tags={**request.tags, **{tag: value for tag, value in told.items() if value is not None}},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+
+
+def _fail(ticker: Ticker, request: dg.RunRequest, job: str = BATCH_JOB) -> None:
+    ticker.instance.report_run_failed(_start(ticker, request, job))
+
+
+@pytest.fixture
+def hours_later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on it is two hours later for the sensors, longer than any pause."""
+
+    def later() -> None:
+        ahead = time.time() + 2 * 3600
+        monkeypatch.setattr("orchestration.sensors.time", SimpleNamespace(time=lambda: ahead))
+
+    return later
 
 
 def test_without_a_folder_the_sensor_says_how_to_switch_it_on(shop: Shop, ticker: Ticker) -> None:
@@ -239,6 +266,48 @@ def test_a_large_file_is_registered_by_a_run_of_its_own(
     assert "has no id column" in _why(result)
 
 
+def test_a_large_file_whose_job_failed_is_tried_again_later_and_the_status_says_so(
+    shop: Shop, folder: Path, ticker: Ticker, hours_later: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.sensors._LARGE_BYTES", 10)
+    (folder / "spring.csv").write_text(ROWS)
+    ((request,), _) = ticker.tick("watched_folder")
+    _fail(ticker, request, LARGE_FILE_JOB)
+
+    requests, said = ticker.tick("watched_folder")
+    assert requests == []  # not at once
+    assert "1 large, whose run is under way or comes later" in said
+    (problem,) = shop_status(shop.deployment, 0)["set_aside"]
+    assert Path(problem["source"]).name == "spring.csv"
+    assert "the run that was to register it failed" in problem["reason"]
+    assert ticker.instance.get_runs()[0].run_id in problem["reason"]
+
+    hours_later()
+    ((request,), _) = ticker.tick("watched_folder")
+    _fail(ticker, request, LARGE_FILE_JOB)
+    ((request,), _) = ticker.tick("watched_folder")
+    assert ticker.run(request, LARGE_FILE_JOB).success
+    assert ticker.tick("watched_folder")[0] == []
+    assert len(ticker.tick("registered_batches")[0]) == 1
+    assert shop_status(shop.deployment, 0)["set_aside"] == []
+
+
+def test_while_a_large_file_is_being_taken_it_is_not_asked_for_and_what_is_wrong_with_it_stays_said(
+    shop: Shop, folder: Path, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.sensors._LARGE_BYTES", 10)
+    (folder / "spring.csv").write_text(ROWS)
+    ((request,), _) = ticker.tick("watched_folder")
+    set_aside(shop.deployment.store, str(folder / "spring.csv"), "watch", "the server says nothing")
+    run = _start(ticker, request, LARGE_FILE_JOB)
+    ticker.run_keys.clear()
+    assert ticker.tick("watched_folder")[0] == []
+    ticker.instance.report_run_failed(run)
+    assert ticker.tick("watched_folder")[0] == []
+    (problem,) = shop_status(shop.deployment, 0)["set_aside"]
+    assert problem["reason"] == "the server says nothing"
+
+
 # ---- The scheduled sync
 
 
@@ -330,28 +399,6 @@ def _export(shop: Shop, server: FaultServer, names: list[str]) -> bytes:
     assert server.pictures is not None
     server.pictures["/shop.csv"] = export
     return export
-
-
-def _fail(ticker: Ticker, request: dg.RunRequest) -> None:
-    """The run that the daemon would start for a request, failed."""
-    tags = {**request.tags, "dagster/partition": str(request.partition_key)}
-    if request.run_key is not None:
-        tags["dagster/run_key"] = request.run_key
-    run = ticker.instance.create_run_for_job(
-        build_defs().resolve_job_def(BATCH_JOB), tags=tags, status=dg.DagsterRunStatus.STARTED
-    )
-    ticker.instance.report_run_failed(run)
-
-
-@pytest.fixture
-def hours_later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From its call on it is two hours later for the sensors, longer than any pause."""
-
-    def later() -> None:
-        ahead = time.time() + 2 * 3600
-        monkeypatch.setattr("orchestration.sensors.time", SimpleNamespace(time=lambda: ahead))
-
-    return later
 
 
 def test_a_batch_whose_run_failed_gets_another_one_later_and_not_for_ever(

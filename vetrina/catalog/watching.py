@@ -166,7 +166,7 @@ def watch(
     seen = look(listing, before, clock(), settle)
     report = WatchReport(waiting=len(seen.waiting))
     for name in seen.gone:
-        if before[name].stage == "aside":
+        if before[name].stage != "taken":
             mended(store, source_of(root, name))
     began = time.monotonic()
     try:
