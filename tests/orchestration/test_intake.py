@@ -436,6 +436,20 @@ def test_many_batches_that_fail_again_and_again_all_get_their_tries(
     assert tries == {batch.key: MOST_TRIES for batch in list_batches(shop.deployment.store)}
 
 
+def test_a_batch_whose_retries_a_former_version_let_stall_is_tried_again(
+    shop: Shop, folder: Path, ticker: Ticker, hours_later: Callable[[], None]
+) -> None:
+    (folder / "spring.csv").write_text(ROWS)
+    ticker.tick("watched_folder")
+    ((first,), _) = ticker.tick("registered_batches")
+    _fail(ticker, first)
+    _fail(ticker, dg.RunRequest(partition_key=first.partition_key, run_key=f"{first.run_key}:1"))
+    ticker.run_keys.append(f"{first.run_key}:2")  # asked for already, as Dagster knows
+    hours_later()
+    ((again,), _) = ticker.tick("registered_batches")
+    assert str(again.run_key).startswith(f"{first.run_key}:2:")
+
+
 def test_what_the_folder_took_over_from_a_command_is_tried_again_as_well_and_never_twice_at_once(
     shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, hours_later: Callable[[], None]
 ) -> None:
