@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from orchestration.executors import run_tags
 from resources.configured import read_options_of, sync_order_of
 from resources.storage import StoreResource
 from vetrina.catalog.syncing import SyncResult, sync_catalog
@@ -52,6 +53,7 @@ def large_file_job(settings: Settings) -> dg.JobDefinition:
     @dg.job(
         name=LARGE_FILE_JOB,
         executor_def=dg.in_process_executor,
+        tags=dict(run_tags(settings)),
         description="A file of the watched folder that is too large for a tick becomes a batch.",
     )
     def job() -> None:
@@ -92,6 +94,7 @@ def sync_job(settings: Settings) -> dg.JobDefinition:
     @dg.job(
         name=SYNC_JOB,
         executor_def=dg.in_process_executor,
+        tags=dict(run_tags(settings)),
         description="VETRINA_SYNC_SOURCE as a snapshot: what changed becomes a batch, what vanished is removed.",
     )
     def job() -> None:

@@ -52,6 +52,11 @@ def mended(store: Store, source: str) -> None:
     store.delete(_path(source))
 
 
+def is_set_aside(store: Store, source: str) -> bool:
+    """Whether something is known to be wrong with `source`."""
+    return _read(store, _path(source)) is not None
+
+
 def list_set_aside(store: Store) -> list[SetAside]:
     """Everything that is set aside, the oldest first."""
     found = (_read(store, f"{_FOLDER}/{name}") for name in store.names(_FOLDER))
