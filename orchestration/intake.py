@@ -98,7 +98,7 @@ def sync_source(
     confirmed: bool,
     progress: Progress,
 ) -> Report:
-    """Sync a whole catalog, work what changed, and publish.
+    """Sync a whole catalog, work what changed and what an earlier sync left undone, and publish.
 
     Args:
         source: a path, s3:// or http(s) address; None: VETRINA_SYNC_SOURCE, under its name.
@@ -117,8 +117,11 @@ def sync_source(
     order = dataclasses.replace(order, name=name or order.name, dry_run=dry_run, confirmed=confirmed, origin="command")
     result = sync_catalog(deployment.store, order)
     report: Report = {"batches": [], "failed": [], "published": None}
+    batches = [(batch, False) for batch in result.left]
     if result.batch is not None:
-        report = _work(deployment, [(result.batch, True)], [], retry=False, progress=progress)
+        batches.append((result.batch, True))
+    if batches:
+        report = _work(deployment, batches, [], retry=False, progress=progress)
     report["sync"] = {
         "catalog": result.catalog,
         "source": result.source,

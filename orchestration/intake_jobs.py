@@ -85,6 +85,8 @@ def sync_job(settings: Settings) -> dg.JobDefinition:
         except CatalogError as error:
             raise _failure(error) from None  # the reason is all that helps
         context.add_output_metadata(_metadata(result))
+        for batch in result.left:
+            context.log.info(f"Batch {batch.key} was left undone by a command; registered_batches launches its run")
         context.log.info(
             result.skipped
             if result.batch is None
@@ -117,6 +119,8 @@ def _metadata(result: SyncResult) -> dict[str, Any]:
         said["skipped"] = result.skipped
     if result.batch is not None:
         said["batch"] = result.batch.key
+    if result.left:
+        said["left"] = [batch.key for batch in result.left]
     if result.difference is not None:
         said |= dataclasses.asdict(result.difference)
     return said

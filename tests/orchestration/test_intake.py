@@ -1,5 +1,6 @@
 """Sensors, schedule and jobs of intake: what a tick says and asks for, and that files become runs by themselves."""
 
+import dataclasses
 import gzip
 import time
 from collections import Counter
@@ -19,8 +20,10 @@ from orchestration.definitions import BATCH_JOB, build_defs
 from orchestration.failed_batches import MOST_TRIES
 from orchestration.home import make_home
 from orchestration.intake_jobs import LARGE_FILE_JOB, SYNC_JOB
-from vetrina.catalog.batches import list_batches
+from resources.configured import sync_order_of
+from vetrina.catalog.batches import Batch, list_batches
 from vetrina.catalog.problems import set_aside
+from vetrina.catalog.syncing import sync_catalog
 from vetrina.errors import SettingError
 
 ROWS = "id,image_url\n1,https://pics.example/1.jpg\n"
@@ -367,6 +370,39 @@ def test_a_nightly_sync_works_what_changed_and_refuses_to_empty_the_shop(
     shop.publish()
     assert shop.similar("oak-chair") == []
     assert shop_status(shop.deployment, 0)["set_aside"] == []
+
+
+def _killed_sync(shop: Shop, server: FaultServer) -> Batch:
+    """The batch of a `vetrina sync` that came no further than to register it."""
+    _export(shop, server, ["oak-chair", "box"])
+    shop.set(SYNC_SOURCE=server.url("/shop.csv"))
+    order = dataclasses.replace(sync_order_of(shop.deployment.settings), origin="command")
+    batch = sync_catalog(shop.deployment.store, order).batch
+    assert batch is not None
+    return batch
+
+
+def test_a_sync_that_was_killed_is_run_again_and_works_what_it_left(shop: Shop, server: FaultServer) -> None:
+    batch = _killed_sync(shop, server)
+    report = shop.sync(server.url("/shop.csv"))
+    assert "has not changed since" in report["sync"]["skipped"]
+    ((key, new),) = [(entry["batch"], entry["new"]) for entry in report["batches"]]
+    assert (key, new) == (batch.key, False)
+    assert shop.similar("box") == ["oak-chair"]
+    assert shop.sync(server.url("/shop.csv"))["batches"] == []
+
+
+def test_the_nightly_sync_has_the_sensor_run_what_a_killed_sync_left(
+    shop: Shop, server: FaultServer, ticker: Ticker
+) -> None:
+    batch = _killed_sync(shop, server)
+    assert ticker.tick("registered_batches")[0] == []
+    assert ticker.run(dg.RunRequest(), SYNC_JOB).success
+    ((request,), _) = ticker.tick("registered_batches")
+    assert request.partition_key == batch.key
+    assert ticker.run(request, BATCH_JOB).success
+    assert ticker.run(dg.RunRequest(), SYNC_JOB).success
+    assert ticker.tick("registered_batches")[0] == []
 
 
 @pytest.mark.parametrize(("code", "again"), [(503, True), (404, False)])

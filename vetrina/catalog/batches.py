@@ -115,7 +115,7 @@ def register_file(
     sha256 = content_of(found)
     catalog = name or found.catalog
     if (known := _newest(list_batches(store), catalog)) is not None and (known.sha256, known.mode) == (sha256, mode):
-        _take_over(store, known, origin)
+        take_over(store, known, origin)
         return known, False
     if checked != sha256:
         check_whole(
@@ -145,7 +145,7 @@ def register_file(
         batches = list_batches(store)
         known = _newest(batches, catalog)
         if known is not None and (known.sha256, known.mode) == (sha256, mode):
-            _take_over(store, known, origin)
+            take_over(store, known, origin)
             return known, False
         batch = dataclasses.replace(
             draft,
@@ -206,9 +206,18 @@ def batches_to_launch(store: Store, after: int, most: int) -> tuple[list[Batch],
     return new, unworked
 
 
-def _take_over(store: Store, batch: Batch, origin: Origin) -> None:
-    if origin != "command" and batch.origin == "command" and not is_worked(store, batch):
-        store.write_json(f"{_TAKEN_OVER}/{batch.key}.json", {"by": origin})
+def left_behind(store: Store, catalog: str) -> list[Batch]:
+    """The catalog's batches since the last that is worked, by sequence: what a killed command or a failed run left."""
+    mine = [batch for batch in list_batches(store) if batch.catalog == catalog]
+    return list(itertools.takewhile(lambda batch: not is_worked(store, batch), reversed(mine)))[::-1]
+
+
+def take_over(store: Store, batch: Batch, origin: Origin) -> bool:
+    """Have the sensor launch the run of a batch that a command left and `origin` came upon; whether it is one."""
+    if origin == "command" or batch.origin != "command" or is_worked(store, batch):
+        return False
+    store.write_json(f"{_TAKEN_OVER}/{batch.key}.json", {"by": origin})
+    return True
 
 
 _TAKEN_OVER = "intake/taken_over"
