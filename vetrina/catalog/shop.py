@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 
 from vetrina.catalog.batches import Batch, catalog_file, list_batches
-from vetrina.catalog.reading import CatalogRow, RejectedRow, read_catalog
+from vetrina.catalog.reading import CatalogRow, RejectedRow
 from vetrina.errors import CatalogError
 from vetrina.store import Store
 from vetrina.tables import CATALOG, REJECTED, TableWriter, read_rows, read_tables, table_schema
@@ -222,13 +222,7 @@ def _write_changes(store: Store, batch: Batch, shop: dict[str, Holding]) -> Cata
 
 
 def _rows(store: Store, batch: Batch) -> Iterator[CatalogRow | RejectedRow]:
-    return read_catalog(
-        catalog_file(store, batch),
-        name=batch.file,
-        base=batch.base,
-        columns=batch.columns,
-        allow_outside=batch.allow_outside,
-    )
+    return batch.rows(catalog_file(store, batch))
 
 
 def _removal(product_id: str, line: int | None) -> dict[str, object]:
