@@ -1,4 +1,7 @@
-"""What a sync does about batches that nobody has worked: a command that was killed, or whose run failed, loses none."""
+"""What a sync makes known that changes no product: batches that nobody has worked, and rows that are refused.
+
+A command that was killed, or whose run failed, loses no batch.
+"""
 
 from pathlib import Path
 
@@ -6,10 +9,12 @@ import pytest
 
 from vetrina.catalog.batches import Batch, Origin, batches_to_launch, list_batches, register_batch
 from vetrina.catalog.problems import list_set_aside
+from vetrina.catalog.shop import catalogue_batch
 from vetrina.catalog.source_files import ReadOptions
 from vetrina.catalog.syncing import SyncOrder, SyncResult, sync_catalog
 from vetrina.errors import CatalogError
 from vetrina.store import Store
+from vetrina.tables import REJECTED, read_rows
 
 
 class Export:
@@ -116,3 +121,60 @@ def test_what_was_left_of_another_catalog_is_none_of_a_syncs_business(export: Ex
     assert export.sync("command").left == ()
     assert export.sync("sync").left == ()
     assert len(list_batches(export.store)) == 2
+
+
+# ---- Rows that are refused
+
+
+def _refused(export: Export) -> dict[str | None, str]:
+    """Product → reason of each refused row of the catalog's newest batch, where the status shows them."""
+    newest = list_batches(export.store)[-1]
+    catalogue_batch(export.store, newest)
+    return {
+        row["product_id"]: row["reason"] for row in read_rows(export.store, newest.path("rejected.parquet"), REJECTED)
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "refused"),
+    [("c,ftp://pics.example/c.jpg", {"c": "bad-picture"}), ("a,a.jpg", {"a": "duplicate-id"})],
+    ids=["rejected", "repeated"],
+)
+def test_rows_that_are_refused_are_news_once_and_so_is_that_they_are_not_any_more(
+    export: Export, row: str, refused: dict[str | None, str]
+) -> None:
+    export.sync("sync")
+    export.put("a,a.jpg", "b,b.jpg", row)
+    news = export.sync("sync")
+    assert news.batch is not None
+    assert news.difference is not None
+    assert (news.difference.new, news.difference.changed, news.difference.unchanged) == (0, 0, 2)
+    assert news.difference.refused_otherwise
+    assert _refused(export) == refused
+
+    export.put("b,b.jpg", row, "a,a.jpg")  # in other lines
+    again = export.sync("sync")
+    assert "says nothing new" in again.skipped
+    assert again.difference is not None
+    assert not again.difference.refused_otherwise
+
+    export.put("a,a.jpg", "b,b.jpg")
+    assert export.sync("sync").batch is not None
+    assert _refused(export) == {}
+    assert len(list_batches(export.store)) == 3
+
+
+def test_a_row_that_is_refused_for_another_reason_is_news(export: Export) -> None:
+    export.put("a,a.jpg", "b,")
+    export.sync("sync")
+    export.put("a,a.jpg", "b,../b.jpg")
+    assert export.sync("sync").batch is not None
+    assert _refused(export) == {"b": "picture-outside"}
+
+
+def test_what_other_catalogs_refuse_is_no_news(export: Export, tmp_path: Path) -> None:
+    export.sync("sync")
+    (tmp_path / "other.csv").write_text("id,image\no,o.jpg\np,\n")
+    register_batch(export.store, str(tmp_path / "other.csv"))
+    export.put("b,b.jpg", "a,a.jpg")
+    assert "says nothing new" in export.sync("sync").skipped

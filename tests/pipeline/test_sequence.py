@@ -72,3 +72,13 @@ def test_one_bad_catalog_does_not_stop_the_others(shop: Shop, server: FaultServe
     report = shop.add(str(shop.folder / "missing.csv"), good)
     assert [failure["catalog"] for failure in report["failed"]] == [str(shop.folder / "missing.csv")]
     assert shop.similar("box") == ["umbrella"]
+
+
+def test_a_sync_whose_only_news_is_a_rejected_row_shows_it_in_the_status(shop: Shop, server: FaultServer) -> None:
+    rows = rows_of(server, ["oak-chair", "box"])
+    shop.sync(shop.catalog("spring", rows))
+    report = shop.sync(shop.catalog("spring", [*rows, {"id": "vase", "url": "ftp://pics.example/vase.png"}]))
+    (batch,) = report["batches"]
+    assert batch["states"] == {"rejected": 1, "unchanged": 2}
+    assert shop.states() == {"vase": "rejected: bad-picture"}
+    assert shop.similar("box") == ["oak-chair"]

@@ -138,7 +138,7 @@ def register_file(
     differs_from: Batch | None = None
     while True:
         batches = list_batches(store)
-        known = _newest(batches, draft.catalog)
+        known = newest_of(batches, draft.catalog)
         if known is not None and known != differs_from:
             if _is_repeated(known, draft, found.file, until):
                 take_over(store, known, origin)
@@ -200,7 +200,8 @@ def _real_folder(base: str) -> str:
     return base if "://" in base else os.path.realpath(base)
 
 
-def _newest(batches: list[Batch], catalog: str) -> Batch | None:
+def newest_of(batches: list[Batch], catalog: str) -> Batch | None:
+    """The newest batch of a catalog."""
     return next((batch for batch in reversed(batches) if batch.catalog == catalog), None)
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from vetrina.catalog.batches import Batch, Origin, left_behind, list_batches, register_file, take_over
+from vetrina.catalog.batches import Batch, Origin, left_behind, list_batches, newest_of, register_file, take_over
 from vetrina.catalog.difference import Difference, check_removals, snapshot_difference
 from vetrina.catalog.downloading import Download, download
 from vetrina.catalog.problems import mended, mended_but, set_aside
@@ -224,7 +224,8 @@ def _remember(store: Store, order: SyncOrder, got: Download, sha256: str) -> Non
 
 
 def _newest(store: Store, order: SyncOrder) -> int:
-    return max((batch.sequence for batch in list_batches(store) if batch.catalog == order.catalog), default=0)
+    newest = newest_of(list_batches(store), order.catalog)
+    return newest.sequence if newest is not None else 0
 
 
 def _digest_of(order: SyncOrder) -> str:
