@@ -20,6 +20,7 @@ from vetrina.catalog.problems import count_set_aside
 from vetrina.catalog.watching import WatchReport, watch
 from vetrina.errors import VetrinaError
 from vetrina.settings import Settings
+from vetrina.words import in_utf8
 
 SOURCE_TAG = "vetrina/source"
 
@@ -57,8 +58,9 @@ def watched_folder(settings: Settings) -> dg.SensorDefinition:
             large = runs_of_large(context.instance, kept, settings.watch, report.large, time.time())
             standing = count_set_aside(kept)
         except VetrinaError as error:
-            context.log.error(str(error))
-            return dg.SensorResult(skip_reason=str(error))
+            said = in_utf8(str(error))
+            context.log.error(said)
+            return dg.SensorResult(skip_reason=said)
         for batch in report.registered:
             context.log.info(f"Registered batch {batch.key} from {batch.source}")
         for source, reason in report.aside:
@@ -132,4 +134,4 @@ def _said(root: str, report: WatchReport, standing: int) -> str:
     parts += [f"set aside: {reason}" for _, reason in report.aside[:_MOST_SHOWN]]
     if standing:
         parts.append(f"{standing} set aside in all; `vetrina status` lists them")
-    return f"{root}: {'; '.join(parts) or 'nothing new'}"
+    return in_utf8(f"{root}: {'; '.join(parts) or 'nothing new'}")

@@ -1,12 +1,14 @@
 """What makes a catalog a batch of its own: its content and how it is read, nothing else."""
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from vetrina.catalog.batches import Batch, Mode, list_batches, register_file
+from vetrina.catalog.batches import Batch, Mode, list_batches, register_batch, register_file
 from vetrina.catalog.checking import TooLong
+from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import catalogue_batch, shop_now
 from vetrina.catalog.source_files import ReadOptions, SourceFile, open_source
 from vetrina.catalog.syncing import SyncOrder, sync_catalog
@@ -119,3 +121,38 @@ def test_a_sync_reads_a_source_anew_once_the_settings_allow_its_rows(store: Stor
     assert allowed.batch is not None
     assert set(shop_now(store)) == {"a", "b"}
     assert "has not changed" in sync_catalog(store, SyncOrder(str(file), OUTSIDE)).skipped
+
+
+# ---- Names that are no text
+
+
+DAMAGED = os.fsdecode(b"caf\xe9")
+
+
+def test_a_catalog_in_a_folder_whose_name_is_no_text_is_refused_in_one_sentence(store: Store, tmp_path: Path) -> None:
+    file = put(tmp_path / DAMAGED / "shop.csv", ABSOLUTE)
+    for take in (add, lambda store, file: sync_catalog(store, SyncOrder(str(file), ReadOptions()))):
+        with pytest.raises(
+            CatalogError, match=r"^shop.csv: its folder '.*/caf\\udce9' has a name that is no UTF-8; rename"
+        ):
+            take(store, file)
+    assert list_batches(store) == []
+    (problem,) = list_set_aside(store)
+    assert "rename the folder, or move the catalog" in problem.reason
+
+
+def test_a_sync_of_a_file_whose_name_is_no_text_is_refused_in_one_sentence(store: Store, tmp_path: Path) -> None:
+    file = put(tmp_path / f"{DAMAGED}.csv", ABSOLUTE)
+    with pytest.raises(CatalogError, match=r"^'caf\\udce9': the catalog's name has damaged .*; rename it$"):
+        sync_catalog(store, SyncOrder(str(file), ReadOptions()))
+    with pytest.raises(CatalogError, match="the file's name has damaged"):
+        sync_catalog(store, SyncOrder(str(file), ReadOptions(), name="shop"))
+
+
+def test_a_catalog_is_not_given_a_name_that_is_no_text(store: Store, tmp_path: Path) -> None:
+    file = str(put(tmp_path / "shop.csv", ABSOLUTE))
+    with pytest.raises(CatalogError, match="the catalog's name has damaged"):
+        register_batch(store, file, name=DAMAGED)
+    with pytest.raises(CatalogError, match="the catalog's name has damaged"):
+        sync_catalog(store, SyncOrder(file, ReadOptions(), name=DAMAGED))
+    assert list_batches(store) == []

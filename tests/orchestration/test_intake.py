@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -249,6 +250,24 @@ def test_a_folder_that_cannot_be_read_is_one_line_in_the_tick_and_other_intake_g
     assert "make it, or correct VETRINA_WATCH" in said
     assert "\n" not in said
     assert len(ticker.tick("registered_batches")[0]) == 1
+
+
+def test_a_watched_folder_whose_name_is_no_text_is_said_in_each_tick_and_stops_none(
+    shop: Shop, folder: Path, ticker: Ticker
+) -> None:
+    damaged = folder / os.fsdecode(b"caf\xe9")
+    damaged.mkdir()
+    (damaged / "spring.csv").write_text(ROWS)
+    shop.set(WATCH=damaged)
+    _, said = ticker.tick("watched_folder")
+    assert "has a name that is no UTF-8; rename the folder, or move the catalog" in said
+    said.encode()  # Dagster keeps it in a database
+    assert "1 set aside in all" in ticker.tick("watched_folder")[1]
+    (damaged / "spring.csv").unlink()
+    damaged.rmdir()
+    _, said = ticker.tick("watched_folder")
+    assert "make it, or correct VETRINA_WATCH" in said
+    said.encode()
 
 
 def test_a_large_file_is_registered_by_a_run_of_its_own(

@@ -22,7 +22,7 @@ from typing import Literal
 
 from vetrina.catalog.checking import check_whole, in_time
 from vetrina.catalog.reading import CatalogRow, RejectedRow, read_catalog
-from vetrina.catalog.source_files import ReadOptions, SourceFile, content_of, open_source
+from vetrina.catalog.source_files import ReadOptions, SourceFile, check_name, content_of, open_source
 from vetrina.errors import CatalogError, NotFound
 from vetrina.store import Store, sha256_of
 
@@ -135,6 +135,7 @@ def register_file(
         registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
         origin=origin,
     )
+    check_name(draft.catalog, "catalog")
     differs_from: Batch | None = None
     while True:
         batches = list_batches(store)

@@ -17,7 +17,7 @@ from vetrina.catalog.batches import Batch, Origin, left_behind, list_batches, ne
 from vetrina.catalog.difference import Difference, check_removals, snapshot_difference
 from vetrina.catalog.downloading import Download, download
 from vetrina.catalog.problems import mended, mended_but, set_aside
-from vetrina.catalog.source_files import ReadOptions, SourceFile, catalog_name, content_of
+from vetrina.catalog.source_files import ReadOptions, SourceFile, catalog_name, check_name, content_of
 from vetrina.errors import CatalogError
 from vetrina.pictures.addresses import redact
 from vetrina.pictures.fetching import Validators
@@ -98,6 +98,7 @@ def sync_catalog(store: Store, order: SyncOrder) -> SyncResult:
         mended_but(store, "sync", lambda source: source == order.shown)
     left = () if order.dry_run else _left(store, order)
     try:
+        check_name(order.catalog, "catalog")
         memory = _recall(store, order)
         with download(store, order.source, order.limits, memory.validators if memory else None) as got:
             sha256 = None if got is None else content_of(got.found)
