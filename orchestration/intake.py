@@ -202,7 +202,7 @@ def _batch_report(batch: Batch, new: bool, run: RunReport) -> Report:
         "batch": batch.key,
         "catalog": batch.source,
         "new": new,
-        "removed_by_snapshot": run.metadata["catalog"]["removed"],
+        "removed_by_snapshot": run.metadata["catalog"]["removed_by_snapshot"],
         "cost": {
             "fetched": images["fetched"],
             "detected": crops["detected"],

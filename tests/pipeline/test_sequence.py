@@ -82,3 +82,13 @@ def test_a_sync_whose_only_news_is_a_rejected_row_shows_it_in_the_status(shop: S
     assert batch["states"] == {"rejected": 1, "unchanged": 2}
     assert shop.states() == {"vase": "rejected: bad-picture"}
     assert shop.similar("box") == ["oak-chair"]
+
+
+def test_a_row_that_is_marked_deleted_is_not_removed_by_a_snapshot(shop: Shop, server: FaultServer) -> None:
+    rows = rows_of(server, ["oak-chair", "box", "umbrella"])
+    shop.work(shop.register(shop.catalog("spring", rows)))
+    marked = [rows[0], {**rows[1], "deleted": "yes"}]
+    (delta,) = shop.add(shop.catalog("spring", marked[1:]))["batches"]
+    assert (delta["removed_by_snapshot"], delta["states"]) == (0, {"removed": 1})
+    (snapshot,) = shop.add(shop.catalog("spring", marked), snapshot=True, confirmed=True)["batches"]
+    assert (snapshot["removed_by_snapshot"], snapshot["states"]) == (1, {"removed": 1, "unchanged": 1})
