@@ -13,11 +13,12 @@ from orchestration.deployment import Deployment
 from orchestration.home import open_instance
 from orchestration.runs import RunFailed, RunReport, run_batch, run_publish
 from resources.configured import read_options_of, sync_order_of
-from vetrina.catalog.batches import Batch, list_batches, register_file
+from vetrina.catalog.batches import Batch, left_behind, list_batches, register_file
 from vetrina.catalog.source_files import content_of, open_source
 from vetrina.catalog.syncing import check_snapshot, sync_catalog
 from vetrina.errors import CatalogError, NotFound
 from vetrina.states import FAILED
+from vetrina.store import Store
 
 Report = dict[str, Any]
 
@@ -44,7 +45,7 @@ def add_catalogs(
     progress: Progress,
     confirmed: bool = False,
 ) -> Report:
-    """Register each source as a batch, work it, and publish once for all of them.
+    """Register each source as a batch, work it and what was left of its catalog, and publish once for all of them.
 
     A catalog that cannot be used is reported under "failed"; the others go on.
 
@@ -64,7 +65,14 @@ def add_catalogs(
             failed.append({"catalog": source, "error": str(error)})
     if not batches:
         raise CatalogError("\n".join(failure["error"] for failure in failed))
-    return _work(deployment, batches, failed, retry=False, progress=progress)
+    return _work(deployment, _with_those_left(deployment.store, batches), failed, retry=False, progress=progress)
+
+
+def _with_those_left(store: Store, batches: list[tuple[Batch, bool]]) -> list[tuple[Batch, bool]]:
+    """The batches, each after those of its catalog that a killed command or a failed run left."""
+    is_new = {batch.key: new for batch, new in batches}
+    all_of_them = {one.key: one for batch, _ in batches for one in (*left_behind(store, batch.catalog), batch)}
+    return [(batch, is_new.get(key, False)) for key, batch in all_of_them.items()]
 
 
 def _register(

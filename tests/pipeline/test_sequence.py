@@ -3,6 +3,8 @@
 from support.fault_server import FaultServer
 from support.shops import Shop, cost, rows_of
 
+from vetrina.catalog.batches import is_worked
+
 
 def test_the_later_batch_wins_although_it_was_worked_first(shop: Shop, server: FaultServer) -> None:
     earlier = shop.register(shop.catalog("a", rows_of(server, ["oak-chair", "box", "umbrella"])))
@@ -92,3 +94,15 @@ def test_a_row_that_is_marked_deleted_is_not_removed_by_a_snapshot(shop: Shop, s
     assert (delta["removed_by_snapshot"], delta["states"]) == (0, {"removed": 1})
     (snapshot,) = shop.add(shop.catalog("spring", marked), snapshot=True, confirmed=True)["batches"]
     assert (snapshot["removed_by_snapshot"], snapshot["states"]) == (1, {"removed": 1, "unchanged": 1})
+
+
+def test_what_a_killed_add_left_is_worked_by_the_next_one_although_the_file_has_changed(
+    shop: Shop, server: FaultServer
+) -> None:
+    left = shop.register(shop.catalog("spring", rows_of(server, ["oak-chair", "box"])))
+    other = shop.register(shop.catalog("summer", rows_of(server, ["bootie"])))
+    report = shop.add(shop.catalog("spring", rows_of(server, ["oak-chair", "box", "umbrella"])))
+    assert [entry["new"] for entry in report["batches"]] == [False, True]
+    assert report["batches"][0]["batch"] == left.key
+    assert set(shop.similar("box")) == {"oak-chair", "umbrella"}
+    assert not is_worked(shop.deployment.store, other)  # of a catalog that was not named
