@@ -12,6 +12,7 @@ from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import catalogue_batch, shop_now
 from vetrina.catalog.source_files import ReadOptions, SourceFile, open_source
 from vetrina.catalog.syncing import SyncOrder, sync_catalog
+from vetrina.catalog.watching import watch
 from vetrina.errors import CatalogError
 from vetrina.store import Store
 
@@ -156,3 +157,18 @@ def test_a_catalog_is_not_given_a_name_that_is_no_text(store: Store, tmp_path: P
     with pytest.raises(CatalogError, match="the catalog's name has damaged"):
         sync_catalog(store, SyncOrder(file, ReadOptions(), name=DAMAGED))
     assert list_batches(store) == []
+
+
+def test_a_watched_file_that_is_touched_is_read_anew_once_the_settings_allow_its_rows(
+    store: Store, tmp_path: Path
+) -> None:
+    file = put(tmp_path / "in" / "shop.csv", RELATIVE)
+    registered = []
+    for options in (ReadOptions(), OUTSIDE, OUTSIDE):
+        os.utime(file)
+        visits = [
+            watch(store, str(file.parent), options, settle=0, budget=60, large_bytes=1 << 30, clock=lambda: 1e6)
+            for _ in range(2)
+        ]
+        registered.append(sum(len(visit.registered) for visit in visits))
+    assert registered == [1, 1, 0]

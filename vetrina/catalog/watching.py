@@ -264,7 +264,8 @@ def _register(store: Store, source: str, options: ReadOptions, until: float | No
         # Two files may share a catalog's name: neither is taken again because the other came last.
         same = (batch for batch in reversed(list_batches(store)) if batch.source == found.source)
         newest = next(same, None)
-        if newest is not None and (newest.origin, newest.sha256) == ("watch", content_of(found)):
+        known = newest is not None and (newest.origin, newest.options) == ("watch", options)
+        if newest is not None and known and newest.sha256 == content_of(found):
             return newest, False
         return register_file(store, found, options, origin="watch", until=until)
 
