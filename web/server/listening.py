@@ -197,7 +197,14 @@ class GuardedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """As asyncio."""
         super().resume_writing()
-        self._write.stop()
+        if not self.transport.is_closing():
+            self._write.stop()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn. A transport that is closed waits for its reader to the last byte, and says no more of it."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._write.start()
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing came for a while after an answer, which perhaps was not read either."""
