@@ -253,7 +253,7 @@ def _to_sign_in(request: Request, to: str = "") -> Response:
 
 
 async def _form_of(request: Request) -> dict[str, str]:
-    """The fields of a form, the last of each name. Raises Problem (413, 408) for a form that is long or slow."""
+    """The fields of a form, the last of each name. Raises Problem as `small_body`, and for one that is no form."""
     data = await small_body(request, "The form", "Open the page again and send its form")
     try:
         fields = parse_qs(data.decode(), keep_blank_values=True, max_num_fields=20)
