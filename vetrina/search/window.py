@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from vetrina.bounded_cache import BoundedCache
 from vetrina.detection.classes import descendants, known_class
 from vetrina.detection.crops import WHOLE, Box, Crop, Selection, cut
 from vetrina.detection.detector import Detector
@@ -148,7 +149,8 @@ class ShopWindow:
         self.engine = SearchEngine(
             self.index, tail=tail, removed={product_id for product_id in indexed if product_id not in shown}
         )
-        self._narrowed: dict[str, SearchEngine] = {}
+        size = max(self.engine.products, 1)
+        self._narrowed: BoundedCache[SearchEngine] = BoundedCache(_MOST_NARROWED * size, lambda _: size)
         self._prints = PrintsInMemory(store)
 
     def outdated(self) -> bool:
@@ -321,13 +323,13 @@ class ShopWindow:
         """The search over the products that pass a filter; None lets all pass. Raises NotFound: unknown attribute."""
         if where is None:
             return self.engine
-        if where.text not in self._narrowed:
+        narrowed = self._narrowed.get(where.text)
+        if narrowed is None:
             where.check(dict.fromkeys(name for product in self.attributes.values() for name in product))
-            if len(self._narrowed) >= _MOST_NARROWED:
-                self._narrowed.pop(next(iter(self._narrowed)))
             passing = [product_id for product_id, product in self.attributes.items() if where.passes(product)]
-            self._narrowed[where.text] = self.engine.only(passing)
-        return self._narrowed[where.text]
+            narrowed = self.engine.only(passing)
+            self._narrowed.put(where.text, narrowed)
+        return narrowed
 
     def classes_within(self, class_name: str | None) -> Collection[str] | None:
         """The class and all that the hierarchy puts in it; None for no filter. Raises SettingError if unknown."""
