@@ -30,6 +30,7 @@ class House:
 
     Attributes:
         asking: turns for questions to the index, which take a millisecond.
+        filtering: turns for questions to all products, which may take seconds in a large shop.
         looking: turns for work on pictures.
         photos: where photos are seen.
         room: for the bytes that strangers send.
@@ -42,6 +43,7 @@ class House:
     showcase: Showcase
     decoders: DecoderPool
     asking: Turns
+    filtering: Turns
     looking: Turns
     thumbnails: Thumbnails
     photos: PhotoDesk
@@ -49,6 +51,10 @@ class House:
     operations: Operations
     doorkeeper: Doorkeeper
     metrics: Metrics
+
+    def turns(self, filters: bool) -> Turns:
+        """Where a question waits for its turn, so that none to the index waits for one that filters all products."""
+        return self.filtering if filters else self.asking
 
     async def upload(self, request: Request) -> Upload:
         """What a request's body says to search with. Raises Problem."""

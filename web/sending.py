@@ -11,23 +11,25 @@ from fastapi import Request, Response
 
 from web.house import House
 from web.shown.showing import Answer, Showing
+from web.turns import Turns
 
 _FRESH = "no-cache"  # kept by whoever likes, and asked for each time: an unchanged answer costs a 304
 
 
-async def send(request: Request, house: House, make: Callable[[Showing], Any]) -> Response:
+async def send(request: Request, house: House, make: Callable[[Showing], Any], turns: Turns | None = None) -> Response:
     """An answer that depends on what is shown and on the request's address alone.
 
     It is made in a thread, unless this state of the shop has made it already. Whoever has it is told so (304).
 
     Args:
         make: gives plain values.
+        turns: where it waits for its turn; None: with the questions to the index.
     """
     showing = house.showcase.now
     key = _digest(request.scope["path"].encode() + b"?" + request.scope["query_string"])
     answer = showing.answers.get(key)
     if answer is None:
-        answer = await house.asking.run(_made, make, showing)
+        answer = await (turns or house.asking).run(_made, make, showing)
         showing.answers.put(key, answer)
     else:
         house.metrics.from_cache.inc()

@@ -76,9 +76,18 @@ def test_a_route_that_takes_no_parameters_says_so(served: str) -> None:
 
 
 def test_the_longest_filter_is_read(served: str) -> None:
-    where = " or ".join(["price = 1"] * 714)
+    where = f"price in ({','.join('15'.zfill(12) for _ in range(768))})"
     answer = requests.get(f"{served}/api/v1/similar", params={"id": "box", "where": where}, timeout=30)
-    assert (len(where), answer.status_code) == (9278, 200)
+    assert (len(where), answer.status_code) == (9994, 200)
+    assert [other["product_id"] for other in answer.json()["similar"]] == ["slippers"]
+
+
+def test_a_filter_that_keeps_all_products_busy_is_refused(served: str) -> None:
+    where = " or ".join(f"price = {number}" for number in range(65))
+    for path in ("api/v1/similar", "product"):
+        answer = requests.get(f"{served}/{path}", params={"id": "box", "where": where}, timeout=30)
+        assert answer.status_code == 400
+        assert "The filter has more than 64 conditions" in answer.text
 
 
 @pytest.fixture

@@ -58,5 +58,9 @@ async def search(request: Request, house: TheHouse, wanted: TheWanted, part: The
     upload = await house.upload(request)
     showing = house.showcase.now
     photo = await while_waited_for(request, house.photos.photo(showing, upload, part))
-    answer = await house.asking.run(asking.search, showing, photo, wanted.k, wanted.conditions)
-    return Response(as_bytes(answer), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    def answer() -> bytes:
+        return as_bytes(asking.search(showing, photo, wanted.k, wanted.conditions))
+
+    data = await house.turns(wanted.conditions.where is not None).run(answer)
+    return Response(data, media_type="application/json", headers={"Cache-Control": "no-store"})

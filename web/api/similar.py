@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -11,6 +11,7 @@ from web.api import models
 from web.api.document import answering
 from web.house import ProductId, TheHouse, TheWanted
 from web.sending import send
+from web.shown.showing import Showing
 
 router = APIRouter(tags=["similar"])
 
@@ -21,7 +22,11 @@ async def similar(request: Request, house: TheHouse, product_id: ProductId, want
 
     Filters come first: k products are returned whenever k pass. The product itself is never among them.
     """
-    return await send(request, house, lambda showing: asking.similar(showing, product_id, wanted.k, wanted.conditions))
+
+    def similar(showing: Showing) -> dict[str, Any]:
+        return asking.similar(showing, product_id, wanted.k, wanted.conditions)
+
+    return await send(request, house, similar, house.turns(wanted.conditions.where is not None))
 
 
 @router.get("/explain", responses=answering(models.ExplainAnswer))

@@ -109,7 +109,7 @@ class Goods:
         return Listing(products, len(places), self._counted(passing), facets)
 
     def _having(self, text: str) -> np.ndarray:
-        words = text.casefold().split()
+        words = dict.fromkeys(text.casefold().split())
         if not words:
             return np.ones(len(self), bool)
         places: Sequence[int] = range(len(self))
