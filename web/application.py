@@ -64,6 +64,7 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
                 filtering=stack.enter_context(Turns(2, options.most_waiting)),
+                explaining=stack.enter_context(Turns(2, options.most_waiting)),
                 thumbnails=Thumbnails(shop.store, decoders),
                 looking=looking,
                 photos=stack.enter_context(open_desk(shop, options, decoders, looking, room)),

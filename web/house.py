@@ -31,6 +31,7 @@ class House:
     Attributes:
         asking: turns for questions to the index, which take a millisecond.
         filtering: turns for questions to all products, which may take seconds in a large shop.
+        explaining: turns for explanations, which rank all products and read catalogs.
         looking: turns for work on pictures.
         photos: where photos are seen.
         room: for the bytes that strangers send.
@@ -44,6 +45,7 @@ class House:
     decoders: DecoderPool
     asking: Turns
     filtering: Turns
+    explaining: Turns
     looking: Turns
     thumbnails: Thumbnails
     photos: PhotoDesk

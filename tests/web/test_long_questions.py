@@ -11,6 +11,7 @@ from support.web_server import running
 
 from orchestration.serving import ServedShop
 from vetrina.search.engine import SearchEngine
+from vetrina.search.explaining import Explanation, explain
 from vetrina.search.filters import Filter
 from vetrina.search.window import ShopWindow
 from web.application import build_app
@@ -72,3 +73,18 @@ def test_filters_that_take_long_keep_nobody_from_likes(address: str, monkeypatch
     narrow = ["/?where=price", "/product?id=box&is.category=Hall", "/api/v1/similar?id=box&where=price"]
     others = ["/api/v1/similar?id=box", "/product?id=box", "/"]
     all_answered_while_others_wait(address, [*narrow, "/api/v1/products?where=price"], others, gate)
+
+
+def test_explanations_that_take_long_keep_nobody_from_likes_and_filters(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+
+    def slowly(*asked: object, **named: object) -> Explanation:
+        gate.wait()
+        return explain(*asked, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("web.asking.explain", slowly)
+    why = ["/api/v1/explain?id=box&result=bootie", "/why?id=box&result=bootie", "/why/part?product=box&result=bootie"]
+    others = ["/api/v1/similar?id=box", "/product?id=box", "/?where=price"]
+    all_answered_while_others_wait(address, why, others, gate)

@@ -37,4 +37,8 @@ async def explain(
     result: Annotated[str, Query(min_length=1, max_length=1000, description="The product that came as a result.")],
 ) -> Response:
     """Why a product is a result of another: vectors, crops, pictures, catalog lines, models."""
-    return await send(request, house, lambda showing: asking.explained(showing, product_id, result))
+
+    def explained(showing: Showing) -> dict[str, Any]:
+        return asking.explained(showing, product_id, result)
+
+    return await send(request, house, explained, house.explaining)
