@@ -115,7 +115,7 @@ def change_of(store: Store, batch: Batch, product_id: str) -> dict[str, object] 
     if report is None or report.error is not None:
         return None
     for table in read_tables(store, batch.path("catalog.parquet"), CATALOG, unchanging=True):
-        found = table.filter(pc.equal(table.column("product_id"), product_id))
+        found = table.filter(pc.equal(table.column("product_id"), pa.scalar(product_id)))
         if found.num_rows:
             row: dict[str, object] = found.slice(0, 1).to_pylist()[0]
             return row

@@ -22,7 +22,7 @@ from vetrina.bounded_cache import BoundedCache
 from vetrina.errors import PictureError, StoreError
 from vetrina.memos import read_memo, write_memo
 from vetrina.pictures.collecting import Progress
-from vetrina.pictures.decoders import DecoderPool
+from vetrina.pictures.decoders import MISSING, DecoderPool
 from vetrina.store import Store, blob_path
 
 GRID = 16
@@ -72,7 +72,7 @@ def prints_of(
     workers: int = 1,
     must_keep: bool = True,
     progress: Progress = lambda done, total: None,
-) -> tuple[Prints, dict[str, str]]:
+) -> tuple[Prints, dict[str, PictureError]]:
     """The prints of stored pictures (sha256 each), remembered from one time to the next.
 
     Args:
@@ -102,13 +102,13 @@ def prints_of(
         else:
             cells = np.frombuffer(memo, np.uint8, offset=_HASH_BYTES).reshape(GRID, GRID, 3)
             put(sha256, int.from_bytes(memo[:_HASH_BYTES], "big"), cells)
-    unreadable: dict[str, str] = {}
+    unreadable: dict[str, PictureError] = {}
     if missing:
         with DecoderPool(workers) as decoders:
             jobs = ((sha256, _loader(store, sha256)) for sha256 in missing)
             for done, (sha256, found) in enumerate(decoders.decode_all(jobs), start=1):
                 if isinstance(found, PictureError):
-                    unreadable[sha256] = found.detail
+                    unreadable[sha256] = found
                 else:
                     code, cells = print_of(found.pixels)
                     with contextlib.suppress(*(() if must_keep else (StoreError,))):
@@ -126,21 +126,37 @@ class PrintsInMemory:
         self._store = store
         self._known: BoundedCache[_Print] = BoundedCache(most_bytes, lambda _: _IN_MEMORY)
 
-    def __call__(self, pictures: Sequence[str]) -> Prints:
-        """As `prints_of`, also of a store that can only be read."""
+    def __call__(self, pictures: Sequence[str]) -> tuple[Prints, bool]:
+        """As `prints_of`, also of a store that can only be read, or not even that.
+
+        Returns:
+            The prints, and whether all were there to be read. Those that were not are unknown this time; they may be
+            there again the next.
+        """
         known = {sha256: self._known.get(sha256) for sha256 in pictures}
         missing = [sha256 for sha256, found in known.items() if found is None]
-        read, _ = prints_of(self._store, missing, must_keep=False)
-        for place, sha256 in enumerate(missing):
-            made = bool(read.known[place]), int(read.hashes[place]), read.cells[place].copy()
-            known[sha256] = made
-            self._known.put(sha256, made)
+        away = self._read(missing, known)
         entries = [known[sha256] or _UNKNOWN for sha256 in pictures]
-        return Prints(
+        prints = Prints(
             np.array([entry[0] for entry in entries], bool),
             np.array([entry[1] for entry in entries], np.uint64),
             np.array([entry[2] for entry in entries], np.uint8).reshape(len(entries), GRID, GRID, 3),
         )
+        return prints, not away
+
+    def _read(self, missing: Sequence[str], known: dict[str, _Print | None]) -> bool:
+        """Add prints to those that are known. Returns whether some were not there to be read."""
+        try:
+            read, unreadable = prints_of(self._store, missing, must_keep=False)
+        except StoreError:
+            return True
+        away = {sha256 for sha256, error in unreadable.items() if error.reason == MISSING}
+        for place, sha256 in enumerate(missing):
+            if sha256 not in away:
+                made = bool(read.known[place]), int(read.hashes[place]), read.cells[place].copy()
+                known[sha256] = made
+                self._known.put(sha256, made)
+        return bool(away)
 
 
 def _loader(store: Store, sha256: str) -> Callable[[], bytes]:

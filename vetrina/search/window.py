@@ -25,7 +25,7 @@ from vetrina.index.reader import Index
 from vetrina.index.sources import IndexItems, index_sources
 from vetrina.index.versions import current, open_index
 from vetrina.pictures.decoding import decode_picture
-from vetrina.pictures.prints import PrintsInMemory
+from vetrina.pictures.prints import Prints, PrintsInMemory
 from vetrina.search.answers import Answer, Query
 from vetrina.search.attributes import Attributes, attributes_of, name_of, parse_attributes
 from vetrina.search.conditions import ANY, Conditions
@@ -37,6 +37,10 @@ from vetrina.words import counted
 
 _MOST_NARROWED = 64
 """Filters whose products are remembered, a byte for each product of the shop."""
+PICTURES_AWAY = (
+    "Some pictures cannot be read from the store now, so products that show the same picture may be among the results"
+)
+"""A line of an answer's problems. The answer may be another as soon as the store can be read again."""
 _MOST_NAMED = 3
 """Unknown ids of products to leave out that are named; looking for ids like one takes milliseconds."""
 
@@ -295,7 +299,16 @@ class ShopWindow:
 
         if not conditions.distinct:
             return Found(query, search(k), [], problems=problems)
-        return Found(query, *distinct_answer(self._prints, search, k, shown), problems=problems)
+        away = False
+
+        def prints_of(pictures: Sequence[str]) -> Prints:
+            nonlocal away
+            prints, whole = self._prints(pictures)
+            away = away or not whole
+            return prints
+
+        answer, left_out = distinct_answer(prints_of, search, k, shown)
+        return Found(query, answer, left_out, problems=[*problems, PICTURES_AWAY] if away else problems)
 
     def _unknown(self, exclude: Collection[str]) -> list[str]:
         """A line for each of the first ids to leave out that the shop does not have, and one for the others."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from vetrina.search.window import PICTURES_AWAY
 from web import asking
 from web.api import models
 from web.api.document import answering
@@ -26,7 +27,8 @@ async def similar(request: Request, house: TheHouse, product_id: ProductId, want
     def similar(showing: Showing) -> dict[str, Any]:
         return asking.similar(showing, product_id, wanted.k, wanted.conditions)
 
-    return await send(request, house, similar, house.turns(wanted.conditions.where is not None))
+    turns = house.turns(wanted.conditions.where is not None)
+    return await send(request, house, similar, turns, lambda answer: PICTURES_AWAY not in answer["problems"])
 
 
 @router.get("/explain", responses=answering(models.ExplainAnswer))
