@@ -1,14 +1,20 @@
 """Questions that take long have turns of their own: others are answered meanwhile."""
 
+import asyncio
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
+import jinja2
 import pytest
 import requests
 from support.shops import Shop
 from support.web_server import running
 
+import web.sending
 from orchestration.serving import ServedShop
 from vetrina.search.engine import SearchEngine
 from vetrina.search.explaining import Explanation, explain
@@ -88,3 +94,34 @@ def test_explanations_that_take_long_keep_nobody_from_likes_and_filters(
     why = ["/api/v1/explain?id=box&result=bootie", "/why?id=box&result=bootie", "/why/part?product=box&result=bootie"]
     others = ["/api/v1/similar?id=box", "/product?id=box", "/?where=price"]
     all_answered_while_others_wait(address, why, others, gate)
+
+
+def test_nothing_is_drawn_or_written_out_where_all_requests_come_in(
+    address: str, product_pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: dict[str, list[bool]] = {}
+
+    def noted(work: Callable[..., Any]) -> Callable[..., Any]:
+        """The same work; whether the event loop runs in its thread is noted."""
+
+        def do(*given: Any, **named: Any) -> Any:
+            try:
+                asyncio.get_running_loop()
+                done[asked].append(True)
+            except RuntimeError:
+                done[asked].append(False)
+            return work(*given, **named)
+
+        return do
+
+    monkeypatch.setattr(jinja2.Template, "render", noted(jinja2.Template.render))
+    monkeypatch.setattr(web.sending, "json", SimpleNamespace(dumps=noted(json.dumps)))
+    tabs = ("", "/batches", "/problems", "/versions", "/reports", "/sign-in")
+    listed = ("coverage", "problems", "batches", "versions", "reports", "retry", "similar?id=box", "products")
+    for asked in [*(f"/operations{tab}" for tab in tabs), *(f"/api/v1/{name}" for name in listed), "/api", "/"]:
+        done[asked] = []
+        assert requests.get(address + asked, timeout=30).status_code == 200
+    asked = "/api/v1/search"
+    done[asked] = []
+    assert requests.post(address + asked, data=product_pictures["box"], timeout=30).status_code == 200
+    assert {asked: found for asked, found in done.items() if found != [False]} == {}

@@ -73,6 +73,10 @@ class Goods:
         """A product; None if there is none of this id."""
         return self._by_id.get(product_id)
 
+    def first(self, count: int) -> list[Product]:
+        """The first products, or all there are."""
+        return self._all[:count]
+
     def shows(self, sha256: str) -> bool:
         """Whether a product has this picture: others are nobody's business."""
         return sha256 in self._pictures
