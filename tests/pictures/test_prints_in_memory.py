@@ -71,5 +71,33 @@ def test_prints_that_cannot_be_read_now_are_unknown_now_and_read_the_next_time(
     if how == "away":
         (tmp_path / "elsewhere").rename(tmp_path / "store")
     monkeypatch.undo()
+    monkeypatch.setattr("vetrina.pictures.prints.time.monotonic", lambda: 1e9)
     prints, whole = in_memory([bootie, box, damaged])
     assert (prints.known.tolist(), whole) == ([True, True, False], True)
+
+
+def test_a_store_that_failed_is_asked_by_one_after_a_while_and_the_others_do_not_wait(
+    tmp_path: Path, product_pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, asked = [1000.0], []
+    monkeypatch.setattr("vetrina.pictures.prints.time.monotonic", lambda: now[0])
+    store = Store(str(tmp_path / "store"))
+    box = hashlib.sha256(product_pictures["box"]).hexdigest()
+    store.write(blob_path(box), product_pictures["box"])
+    in_memory = PrintsInMemory(store)
+
+    def fail(self: Store, path: str, **_: object) -> bytes:
+        asked.append(path)
+        if len(asked) == 2:  # while it is found out
+            assert not in_memory([box])[1]
+        raise StoreUnavailable("The store cannot be reached")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Store, "read", fail)
+        for seconds, so_far in ((0, 1), (59, 1), (1, 2), (59, 2), (1, 3)):
+            now[0] += seconds
+            assert not in_memory([box])[1]
+            assert len(asked) == so_far
+    assert not in_memory([box])[1]
+    now[0] += 60
+    assert in_memory([box])[1]

@@ -177,6 +177,7 @@ def test_a_shop_whose_store_is_gone_still_answers_and_keeps_no_answer_that_lacks
         def fail(self: Store, path: str, **_: object) -> bytes:
             raise StoreUnavailable("The store cannot be reached")
 
+        monkeypatch.setattr("vetrina.pictures.prints._REST", 0.0)
         if how == "away":
             (tmp_path / "store").rename(tmp_path / "elsewhere")
         else:

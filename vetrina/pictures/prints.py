@@ -12,6 +12,8 @@ size changes; two pictures whose cells all agree show the same.
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +36,7 @@ _BYTES = _HASH_BYTES + GRID * GRID * 3
 _MEMOS = "prints/2"  # another way to make prints is another number
 _Print = tuple[bool, int, np.ndarray]
 _IN_MEMORY = _BYTES + 400  # bytes, with what Python adds
+_REST = 60.0  # seconds after which a store that failed is asked again: longer than one call may take
 _UNKNOWN: _Print = (False, 0, np.zeros((GRID, GRID, 3), np.uint8))
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -125,6 +128,8 @@ class PrintsInMemory:
         """Remember at most `most_bytes` of prints."""
         self._store = store
         self._known: BoundedCache[_Print] = BoundedCache(most_bytes, lambda _: _IN_MEMORY)
+        self._lock = threading.Lock()
+        self._ask_again = 0.0  # when, after a failure; 0: it did not fail
 
     def __call__(self, pictures: Sequence[str]) -> tuple[Prints, bool]:
         """As `prints_of`, also of a store that can only be read, or not even that.
@@ -146,10 +151,16 @@ class PrintsInMemory:
 
     def _read(self, missing: Sequence[str], known: dict[str, _Print | None]) -> bool:
         """Add prints to those that are known. Returns whether some were not there to be read."""
+        if not missing:
+            return False
+        if not self._may_ask():
+            return True
         try:
             read, unreadable = prints_of(self._store, missing, must_keep=False)
         except StoreError:
+            self._ask_again = time.monotonic() + _REST
             return True
+        self._ask_again = 0.0
         away = {sha256 for sha256, error in unreadable.items() if error.reason == MISSING}
         for place, sha256 in enumerate(missing):
             if sha256 not in away:
@@ -157,6 +168,16 @@ class PrintsInMemory:
                 known[sha256] = made
                 self._known.put(sha256, made)
         return bool(away)
+
+    def _may_ask(self) -> bool:
+        """Whether the store may be asked. Of one that failed, one caller after a while finds out; none waits for it."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._ask_again:
+                return False
+            if self._ask_again:
+                self._ask_again = now + _REST
+            return True
 
 
 def _loader(store: Store, sha256: str) -> Callable[[], bytes]:
