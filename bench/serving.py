@@ -166,9 +166,9 @@ def fresh(ids: list[str], count: int, seed: int) -> Iterator[str]:
     """Questions that nobody asked before: any product, any k up to 20."""
     rng = random.Random(seed)
     for number in range(count):
-        # Of no effect on a product's answer, but another address.
-        aside = f"&min_similarity=0.{seed}{number:07d}"
-        yield f"/api/v1/similar?id={quote(rng.choice(ids), safe='')}&k={rng.randint(1, 20)}{aside}"
+        # Of several ids the last counts: the first is of no effect, but makes another address.
+        aside = f"id={seed}-{number}&"
+        yield f"/api/v1/similar?{aside}id={quote(rng.choice(ids), safe='')}&k={rng.randint(1, 20)}"
 
 
 def repeated(ids: list[str], count: int, seed: int) -> Iterator[str]:

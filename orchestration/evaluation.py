@@ -72,7 +72,7 @@ def duplicates_in_shop(deployment: Deployment, *, progress: printing.Steps) -> d
             for group in groups
         ],
         "conflicts": _conflicts(window.store),
-        "unreadable": unreadable,
+        "unreadable": {sha256: error.detail for sha256, error in unreadable.items()},
         "limits": {
             "cosine": DEFAULT_LIMITS.cosine,
             "bits": DEFAULT_LIMITS.bits,

@@ -36,6 +36,7 @@ def options_of(settings: Settings, prefix: str) -> Options:
         prefix=prefix,
         dagster_url=settings.dagster_url,
         most_upload_bytes=settings.serve_max_upload,
+        most_picture_bytes=settings.max_picture_bytes,
         fetch=settings.serve_fetch,
         most_waiting=settings.serve_waiting,
         refresh_seconds=settings.serve_refresh,
@@ -83,6 +84,7 @@ class ServedShop:
         strict = replace(
             settings,
             allow_private=False,
+            max_picture_bytes=min(settings.max_picture_bytes, settings.serve_max_upload),
             fetch_attempts=1,
             fetch_deadline=min(settings.fetch_deadline, _PHOTO_SECONDS),
         )

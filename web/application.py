@@ -37,7 +37,8 @@ from web.shown.thumbnails import Thumbnails
 from web.turns import Turns
 
 _UPLOADS = 16
-"""How many photos of the largest size may come in or wait at the same time; of smaller ones, more."""
+"""How many photos of the largest size may come in or wait at the same time; of smaller ones, more. A picture of the
+shop's own waits in the same room, so the largest has to fit."""
 
 
 def build_app(shop: Shop, options: Options) -> FastAPI:
@@ -56,13 +57,15 @@ def build_app(shop: Shop, options: Options) -> FastAPI:
             metrics.watch(showcase)
             decoders = stack.enter_context(shop.decoders())
             looking = stack.enter_context(Turns(decoders.workers, options.most_waiting))
-            room = Room(_UPLOADS * options.most_upload_bytes)
+            room = Room(max(_UPLOADS * options.most_upload_bytes, options.most_picture_bytes))
             app.state.house = House(
                 shop,
                 options,
                 showcase,
                 decoders,
                 asking=stack.enter_context(Turns(2, options.most_waiting)),
+                filtering=stack.enter_context(Turns(2, options.most_waiting)),
+                explaining=stack.enter_context(Turns(2, options.most_waiting)),
                 thumbnails=Thumbnails(shop.store, decoders),
                 looking=looking,
                 photos=stack.enter_context(open_desk(shop, options, decoders, looking, room)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
@@ -30,6 +30,8 @@ class House:
 
     Attributes:
         asking: turns for questions to the index, which take a millisecond.
+        filtering: turns for questions to all products, which may take seconds in a large shop.
+        explaining: turns for explanations, which rank all products and read catalogs.
         looking: turns for work on pictures.
         photos: where photos are seen.
         room: for the bytes that strangers send.
@@ -42,6 +44,8 @@ class House:
     showcase: Showcase
     decoders: DecoderPool
     asking: Turns
+    filtering: Turns
+    explaining: Turns
     looking: Turns
     thumbnails: Thumbnails
     photos: PhotoDesk
@@ -49,6 +53,10 @@ class House:
     operations: Operations
     doorkeeper: Doorkeeper
     metrics: Metrics
+
+    def turns(self, filters: bool) -> Turns:
+        """Where a question waits for its turn, so that none to the index waits for one that filters all products."""
+        return self.filtering if filters else self.asking
 
     async def upload(self, request: Request) -> Upload:
         """What a request's body says to search with. Raises Problem."""
@@ -88,19 +96,31 @@ async def wanted(
     where: Where = None,
     duplicates: Annotated[bool | None, Query(description="Also products that show the same picture again.")] = None,
     exact: Annotated[bool, Query(description="Compare with everything; `missed` says what the index lacks.")] = False,
-    min_similarity: Annotated[
-        float | None, Query(ge=0, le=1, description="Likeness below which nothing is similar to a photo.")
-    ] = None,
     exclude: Annotated[
         list[str] | None, Query(max_length=1000, description="Ids of products that are not wanted.")
     ] = None,
 ) -> Wanted:
     """The parameters that every search takes. Raises SettingError."""
-    asked = (class_name or None, where or None, duplicates, exact, min_similarity, exclude or ())
+    asked = (class_name or None, where or None, duplicates, exact, None, exclude or ())
     if where and len(where) > _SHORT:
         return Wanted(k, await house.asking.run(house.shop.usual.conditions, *asked))
     return Wanted(k, house.shop.usual.conditions(*asked))
 
 
 TheWanted = Annotated[Wanted, Depends(wanted)]
+
+
+async def wanted_of_photo(
+    wanted: TheWanted,
+    min_similarity: Annotated[
+        float | None, Query(ge=0, le=1, description="Likeness below which nothing is similar to the photo.")
+    ] = None,
+) -> Wanted:
+    """The parameters that a search by photo takes. Raises SettingError."""
+    if min_similarity is None:
+        return wanted
+    return Wanted(wanted.k, replace(wanted.conditions, min_similarity=min_similarity))
+
+
+WantedOfPhoto = Annotated[Wanted, Depends(wanted_of_photo)]
 ProductId = Annotated[str, Query(alias="id", min_length=1, max_length=1000, description="A product's id.")]

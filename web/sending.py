@@ -11,24 +11,35 @@ from fastapi import Request, Response
 
 from web.house import House
 from web.shown.showing import Answer, Showing
+from web.turns import Turns
 
 _FRESH = "no-cache"  # kept by whoever likes, and asked for each time: an unchanged answer costs a 304
 
 
-async def send(request: Request, house: House, make: Callable[[Showing], Any]) -> Response:
+async def send(
+    request: Request,
+    house: House,
+    make: Callable[[Showing], Any],
+    turns: Turns | None = None,
+    is_final: Callable[[Any], bool] = lambda value: True,
+) -> Response:
     """An answer that depends on what is shown and on the request's address alone.
 
     It is made in a thread, unless this state of the shop has made it already. Whoever has it is told so (304).
 
     Args:
         make: gives plain values.
+        turns: where it waits for its turn; None: with the questions to the index.
+        is_final: whether what was made is the answer as long as this state of the shop is shown.
     """
     showing = house.showcase.now
     key = _digest(request.scope["path"].encode() + b"?" + request.scope["query_string"])
     answer = showing.answers.get(key)
     if answer is None:
-        answer = await house.asking.run(_made, make, showing)
-        showing.answers.put(key, answer)
+        made, final = await (turns or house.asking).run(_made, make, showing, is_final)
+        if final:
+            showing.answers.put(key, made)
+        answer = made
     else:
         house.metrics.from_cache.inc()
     headers = {"ETag": answer.tag, "Cache-Control": _FRESH}
@@ -50,9 +61,10 @@ def names(if_none_match: str | None, tag: str) -> bool:
     return any(one in ("*", tag) for one in named)
 
 
-def _made(make: Callable[[Showing], Any], showing: Showing) -> Answer:
-    data = as_bytes(make(showing))
-    return Answer(data, f'"{_digest(data)}"')
+def _made(make: Callable[[Showing], Any], showing: Showing, is_final: Callable[[Any], bool]) -> tuple[Answer, bool]:
+    value = make(showing)
+    data = as_bytes(value)
+    return Answer(data, f'"{_digest(data)}"'), is_final(value)
 
 
 def _digest(data: bytes) -> str:

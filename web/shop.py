@@ -104,6 +104,7 @@ class Options:
         prefix: the path that a proxy serves this under, such as /vetrina; empty: the root.
         dagster_url: where Dagster's UI is, for links; empty: no links.
         most_upload_bytes: the largest photo.
+        most_picture_bytes: the largest picture of the shop's own.
         patience: how slowly a photo may come.
         fetch: whether callers may name a photo by its address.
         most_waiting: requests that may wait for their turn; more are told to come back later.
@@ -114,6 +115,7 @@ class Options:
     prefix: str = ""
     dagster_url: str = ""
     most_upload_bytes: int = 20 << 20
+    most_picture_bytes: int = 32 << 20
     patience: Patience = PATIENCE
     fetch: bool = True
     most_waiting: int = 64

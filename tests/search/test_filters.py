@@ -55,11 +55,25 @@ def test_a_filter_lets_the_right_products_pass(text: str, passes: bool) -> None:
         ("size in 1, 2", r"lacks a '\('"),
         ("(" * 60 + "a" + ")" * 60, "nested more than 50 deep"),
         ("a" * 20_000, "at most 10000"),
+        (" or ".join(["a = 1"] * 65), r"has more than 64 conditions; .* as one: colour in \(red, blue\)"),
+        ("a" + " and (not (a < 3 or b))" * 32, "has more than 64 conditions"),
     ],
 )
 def test_what_is_no_filter_is_refused_where_it_stops_making_sense(text: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         parse_filter(text)
+
+
+def test_as_many_conditions_as_are_read_and_many_values_of_one_are_understood() -> None:
+    assert parse_filter(" or ".join(["a = 1"] * 63) + " or size = 10").passes({"size": "10.0"})
+    many = parse_filter(f"size in ({', '.join(str(number) for number in range(1800))}, Large)")
+    assert [many.passes({"size": size}) for size in ("1799.0", " LARGE", "1800", "small", "nan")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_an_unknown_attribute_is_named_with_the_nearest() -> None:

@@ -54,9 +54,10 @@ def test_a_prefix_that_could_be_a_path_of_the_server_is_an_error(web_shop: Shop)
         build_app(ServedShop(web_shop.deployment), Options(prefix="/api"))
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::"])
 @pytest.mark.parametrize(("trusted", "seen"), [("", ["http", "127.0.0.1"]), ("127.0.0.1", ["https", "192.0.2.7"])])
 def test_only_a_trusted_proxy_is_believed(
-    web_shop: Shop, monkeypatch: pytest.MonkeyPatch, trusted: str, seen: list[str]
+    web_shop: Shop, monkeypatch: pytest.MonkeyPatch, host: str, trusted: str, seen: list[str]
 ) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # uvicorn's own variable does not count
     app = build_app(ServedShop(web_shop.deployment), Options())
@@ -67,5 +68,5 @@ def test_only_a_trusted_proxy_is_believed(
         return [request.url.scheme, request.client.host]
 
     told_by_proxy = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.7"}
-    with running(app, trusted_proxies=trusted) as address:
+    with running(app, trusted_proxies=trusted, host=host) as address:
         assert requests.get(f"{address}/api/v1/seen", headers=told_by_proxy, timeout=30).json() == seen

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -44,6 +45,31 @@ def test_an_order_that_is_none_is_told_so(address: str, order: str) -> None:
     answer = requests.post(f"{address}/api/v1/rollback", order, headers=BEARER, timeout=30)
     assert answer.status_code == 400
     assert answer.json()["type"] == "urn:vetrina:problem:bad-request"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/rollback", "/operations/sign-in"])
+def test_whoever_hangs_up_in_an_order_or_a_form_is_no_defect(
+    address: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answered() -> dict[str, float]:
+        """How many requests there were with each status."""
+        text = requests.get(f"{address}/metrics", timeout=30).text
+        start = f'vetrina_requests_total{{method="POST",route="{path}",status="'
+        found = [line.removeprefix(start).split('"} ') for line in text.splitlines() if line.startswith(start)]
+        return {status: float(count) for status, count in found}
+
+    before = answered()
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as gone:
+        head = f"POST {path} HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer {TOKEN}\r\nSec-Fetch-Site: same-origin\r\n"
+        gone.sendall(f"{head}Content-Length: 9\r\n\r\n{{".encode())
+        time.sleep(0.1)  # so that it is being read
+    until = time.monotonic() + 20
+    while (after := answered()) == before:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert after == {**before, "400": before.get("400", 0) + 1}
+    assert caplog.text == ""
 
 
 def test_an_order_that_comes_too_slowly_is_given_up(address: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,14 @@ def test_a_caller_has_one_network_of_addresses() -> None:
     assert _refusal(keeper, b"wrong", "2001:db8:1:3::1").status == 401
 
 
+def test_callers_by_ipv4_are_told_apart_also_where_the_server_listens_by_ipv6() -> None:
+    keeper = Doorkeeper(TOKEN)
+    for _ in range(5):
+        _refusal(keeper, b"wrong", "::ffff:192.0.2.1")
+    assert _refusal(keeper, b"wrong", "192.0.2.1").status == 429
+    keeper.check(TOKEN.encode(), "::ffff:192.0.2.2")
+
+
 def test_addresses_that_guess_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doorkeeper, "_MOST_ADDRESSES", 3)
     keeper = Doorkeeper(TOKEN)

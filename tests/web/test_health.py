@@ -2,6 +2,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -12,6 +13,8 @@ from support.web_server import running
 from orchestration.deployment import Deployment
 from orchestration.serving import ServedShop
 from vetrina.errors import StoreUnavailable
+from vetrina.search.window import PICTURES_AWAY
+from vetrina.store import Store
 from web.application import build_app
 from web.server.metrics import recall_figures
 from web.shop import Options
@@ -153,6 +156,38 @@ def test_a_store_that_lost_its_index_is_told_and_the_shop_shown_on(web_shop: Sho
         (tmp_path / "elsewhere").rename(tmp_path / "store")
         showcase.look()
         assert (showcase.problem, showcase.now) == (None, shown)
+
+
+@pytest.mark.parametrize("how", ["away", "in trouble"])
+def test_a_shop_whose_store_is_gone_still_answers_and_keeps_no_answer_that_lacks_something(
+    web_shop: Shop, product_pictures: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    settings = web_shop.deployment.settings
+    shutil.copytree(settings.store, tmp_path / "store")
+    deployment = Deployment(replace(settings, store=str(tmp_path / "store"), hide_duplicates=True))
+    with running(build_app(ServedShop(deployment), Options(refresh_seconds=3600))) as address:
+
+        def asked() -> list[dict[str, Any]]:
+            similar = requests.get(f"{address}/api/v1/similar?id=box", timeout=30)
+            found = requests.post(f"{address}/api/v1/search", data=product_pictures["box"], timeout=30)
+            page = requests.get(f"{address}/product?id=box", timeout=30)
+            assert (similar.status_code, found.status_code, page.status_code) == (200, 200, 200)
+            return [similar.json(), found.json()]
+
+        def fail(self: Store, path: str, **_: object) -> bytes:
+            raise StoreUnavailable("The store cannot be reached")
+
+        monkeypatch.setattr("vetrina.pictures.prints._REST", 0.0)
+        if how == "away":
+            (tmp_path / "store").rename(tmp_path / "elsewhere")
+        else:
+            monkeypatch.setattr(Store, "read", fail)
+        lacking = asked()
+        assert all(answer["problems"] == [PICTURES_AWAY] and len(answer["similar"]) == 10 for answer in lacking)
+        if how == "away":
+            (tmp_path / "elsewhere").rename(tmp_path / "store")
+        monkeypatch.undo()
+        assert all(answer["problems"] == [] for answer in asked())
 
 
 def test_a_path_that_repeats_itself_is_still_its_route(served: str) -> None:

@@ -59,13 +59,25 @@ def test_an_unknown_path_is_a_problem(served: str, path: str) -> None:
         ("id=box&class=Chiar", "did you mean 'Chair'"),
         ("id=box&where=price+<+", "lacks a number at its end"),
         ("id=box&where=" + "(" * 100, "is nested more than 50 deep"),
-        ("id=box&min_similarity=nan", "min_similarity: "),
-        ("id=box&min_similarity=2", "min_similarity: Input should be less than or equal to 1"),
+        ("id=box&min_similarity=0.9", "There is no parameter 'min_similarity' here"),
         ("id=box&where=" + "x" * 10_001, "where: String should have at most 10000 characters"),
     ],
 )
 def test_a_bad_question_is_told_what_is_wrong(served: str, query: str, said: str) -> None:
     answer = requests.get(f"{served}/api/v1/similar?{query}", timeout=30)
+    assert answer.status_code == 400
+    assert said in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("min_similarity=nan", "min_similarity: "),
+        ("min_similarity=2", "min_similarity: Input should be less than or equal to 1"),
+    ],
+)
+def test_a_bad_question_by_photo_is_told_what_is_wrong(served: str, query: str, said: str) -> None:
+    answer = requests.post(f"{served}/api/v1/search?{query}", b"", timeout=30)
     assert answer.status_code == 400
     assert said in answer.json()["detail"]
 
@@ -76,9 +88,18 @@ def test_a_route_that_takes_no_parameters_says_so(served: str) -> None:
 
 
 def test_the_longest_filter_is_read(served: str) -> None:
-    where = " or ".join(["price = 1"] * 714)
+    where = f"price in ({','.join('15'.zfill(12) for _ in range(768))})"
     answer = requests.get(f"{served}/api/v1/similar", params={"id": "box", "where": where}, timeout=30)
-    assert (len(where), answer.status_code) == (9278, 200)
+    assert (len(where), answer.status_code) == (9994, 200)
+    assert [other["product_id"] for other in answer.json()["similar"]] == ["slippers"]
+
+
+def test_a_filter_that_keeps_all_products_busy_is_refused(served: str) -> None:
+    where = " or ".join(f"price = {number}" for number in range(65))
+    for path in ("api/v1/similar", "product"):
+        answer = requests.get(f"{served}/{path}", params={"id": "box", "where": where}, timeout=30)
+        assert answer.status_code == 400
+        assert "The filter has more than 64 conditions" in answer.text
 
 
 @pytest.fixture

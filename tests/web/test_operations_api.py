@@ -1,4 +1,5 @@
 import json
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,6 +153,26 @@ def test_publications_say_which_version_is_served_and_how_good_it_is(address: st
     assert {"class", "recall", "lower_95", "queries"} <= newest["index"]["classes"][0].keys()
     assert (found["shown"]["version"], found["shown"]["problem"]) == (newest["version"], None)
     assert _asked(address, "versions", start=1)["versions"] == [oldest]
+
+
+def test_however_many_parts_of_the_versions_are_asked_for_few_are_kept(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Part(dict[str, Any]):
+        pass
+
+    made = []
+
+    def listed(store: Store, start: int, count: int) -> dict[str, Any]:
+        part = Part(current=None, versions=[], total=start, damaged=[])
+        made.append(weakref.ref(part))
+        return part
+
+    monkeypatch.setattr("web.operations.operations.versions_as_json", listed)
+    for start in range(20):
+        assert _asked(address, "versions", start=start)["total"] == start
+    assert len(made) == 20
+    assert sum(part() is not None for part in made) <= 8
 
 
 def test_a_version_without_one_of_its_files_is_not_offered(operated: Operated) -> None:

@@ -1,6 +1,7 @@
 """Photos by address: asked for once, judged as any other, and never from inside the network."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import requests
@@ -9,6 +10,7 @@ from support.fault_server import FaultServer
 from support.shops import Shop
 from support.web_server import running
 
+from orchestration.deployment import Deployment
 from orchestration.serving import ServedShop, options_of
 from vetrina.pictures.addresses import refusal
 from vetrina.settings import Settings
@@ -113,6 +115,26 @@ def test_a_strangers_address_has_less_patience_than_a_catalogs(web_shop: Shop) -
         limits = fetcher.limits
     assert (limits.allow_private, limits.attempts) == (False, 1)
     assert limits.deadline <= 15 < web_shop.deployment.settings.fetch_deadline
+
+
+@pytest.mark.parametrize(("upload", "picture", "most"), [(1000, 5000, 1000), (5000, 1000, 1000)])
+def test_a_photo_by_address_may_be_no_larger_than_one_that_is_sent(
+    web_shop: Shop, upload: int, picture: int, most: int
+) -> None:
+    settings = replace(web_shop.deployment.settings, serve_max_upload=upload, max_picture_bytes=picture)
+    with ServedShop(Deployment(settings)).fetcher() as fetcher:
+        assert fetcher.limits.max_bytes == most
+
+
+def test_a_product_whose_picture_is_larger_than_photos_may_be_can_be_searched_with(web_shop: Shop) -> None:
+    settings = replace(web_shop.deployment.settings, serve_max_upload=100)
+    app = build_app(ServedShop(Deployment(settings)), options_of(settings, ""))
+    with running(app) as address:
+        for _ in range(2):
+            answer = requests.post(f"{address}/api/v1/search", json={"product_id": "box"}, timeout=60)
+            assert (answer.status_code, answer.json()["similar"][0]["product_id"]) == (200, "box")
+        sent = requests.post(f"{address}/api/v1/search", data=bytes(101), timeout=60)
+        assert sent.status_code == 413
 
 
 def test_addresses_can_be_refused_altogether(web_shop: Shop, product_pictures: dict[str, bytes]) -> None:

@@ -1,5 +1,6 @@
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -73,3 +74,33 @@ def test_what_was_asked_for_first_goes_first() -> None:
     recent.get("b", lambda: 1)
     recent.get("c", lambda: 1)
     assert [recent.get(key, lambda: 2) for key in ("c", "b", "a")] == [1, 1, 2]
+
+
+def test_what_is_no_longer_good_is_let_go_unless_it_is_being_worked_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("web.operations.recent.time.monotonic", lambda: now[0])
+
+    class Value:
+        pass
+
+    recent, old, again, go = Recent(5), Value(), threading.Event(), threading.Event()
+    held = weakref.ref(old)
+    recent.get("old", lambda old=old: old)
+    recent.get("again", lambda: 1)
+    del old
+    assert held() is not None
+    now[0] += 5
+
+    def work() -> int:
+        again.set()
+        assert go.wait(10)
+        return 2
+
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(recent.get, "again", work)
+        assert again.wait(10)
+        recent.get("new", lambda: 3)
+        assert held() is None
+        go.set()
+        assert asked.result() == 2
+    assert recent.get("again", lambda: 4) == 2

@@ -130,6 +130,28 @@ def test_whoever_does_not_read_is_hung_up_on(web_shop: Shop) -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.parametrize("size", [40_000, 200_000], ids=["little", "much"])
+def test_whoever_wants_the_connection_closed_and_does_not_read_is_hung_up_on(web_shop: Shop, size: int) -> None:
+    app = build_app(ServedShop(web_shop.deployment), Options())
+
+    @app.get("/some")
+    async def some() -> str:
+        return "x" * size
+
+    with running(app, QUICK, send_buffer=4096) as address, ExitStack() as stack:
+        for _ in range(QUICK.connections):
+            lazy = stack.enter_context(socket.socket())
+            lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            host, port = address.removeprefix("http://").split(":")
+            lazy.connect((host, int(port)))
+            lazy.sendall(b"GET /some HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")
+            assert lazy.recv(9, socket.MSG_WAITALL) == b"HTTP/1.1 "
+        until = time.monotonic() + 20
+        while not lives(address):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
 def _ended(address: str) -> bool:
     return 'route="/large"' in requests.get(f"{address}/metrics", timeout=20).text
 

@@ -94,6 +94,8 @@ def test_pages_follow_one_another_without_a_script(served: str, monkeypatch: pyt
         ({"where": "price <"}, 400, "at its end"),
         ({"start": "-1"}, 400, "Start: Input should be greater"),
         ({f"is.a{number}": "b" for number in range(101)}, 400, "at most 100 conditions"),
+        ({"q": "x " * 251}, 400, "The parameter q has 502 characters; at most 500 are read"),
+        ({"class": "x" * 201}, 400, "The parameter class has 201 characters; at most 200 are read"),
         ({"is.<img src=x onerror=alert(1)>": "b"}, 404, "&lt;img src=x onerror=alert(1)&gt;"),
     ],
 )

@@ -1,6 +1,15 @@
+import shutil
+from pathlib import Path
+
+import pytest
 import requests
 from support.shops import Shop
 from support.web_goods import GOODS, IDS
+
+from vetrina.catalog.batches import list_batches
+from vetrina.errors import NotFound
+from vetrina.search.explaining import origin_of
+from vetrina.store import Store
 
 
 def test_a_product_is_answered_with_what_looks_like_it(served: str, web_shop: Shop) -> None:
@@ -43,3 +52,13 @@ def test_an_explanation_tells_where_things_come_from_and_not_where_they_lie(serv
     assert (origin["source"], origin["line"]) == ("goods.csv", 3)
     assert origin["picture"].endswith("/white-chair.png")
     assert str(web_shop.folder) not in answer.text
+
+
+@pytest.mark.parametrize("lost", ["catalog.json", "catalog.parquet"])
+def test_a_product_whose_batch_is_lost_is_told_so(web_shop: Shop, tmp_path: Path, lost: str) -> None:
+    shutil.copytree(web_shop.folder / "store", tmp_path / "store")
+    (batch,) = list_batches(store := Store(str(tmp_path / "store")))
+    assert origin_of(store, "oak-chair", batch.key).line == 2
+    (tmp_path / "store" / batch.path(lost)).unlink()
+    with pytest.raises(NotFound, match=rf"batch {batch.key} with product 'oak-chair' is not in .* any more; restore"):
+        origin_of(store, "oak-chair", batch.key)

@@ -49,7 +49,7 @@ class _Askers:
         self.failures: list[Any] = []
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._ask, args=(f"{address}/api/v1/similar?k=20&id={product_id}", product_id))
+            threading.Thread(target=self._ask, args=(f"{address}/api/v1/similar?k=20", product_id))
             for product_id in product_ids
         ]
 
@@ -69,10 +69,9 @@ class _Askers:
             while not self._stop.is_set():
                 number += 1
                 try:
-                    # Every second one is made anew.
-                    answer = session.get(
-                        f"{address}&min_similarity=0.{number:08d}" if number % 2 else address, timeout=30
-                    )
+                    # Every second one is made anew: the last id counts.
+                    before = f"&id={number}" if number % 2 else ""
+                    answer = session.get(f"{address}{before}&id={product_id}", timeout=30)
                     answer.raise_for_status()
                     said = answer.json()
                     self.answers[product_id, said["index_version"], said["available"]].add(answer.content)

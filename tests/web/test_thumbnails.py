@@ -1,14 +1,20 @@
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import requests
-from support.shops import Shop
+from support.shops import Shop, opened_shop
+from support.web_server import running
 
+from orchestration.serving import ServedShop
 from vetrina.detection.crops import Box
+from vetrina.errors import NotFound
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.store import Store, blob_path
+from web.application import build_app
+from web.shop import Options
 from web.shown.thumbnails import Thumbnails
 
 NAMES = [f"{number:064x}" for number in range(6)]
@@ -46,7 +52,7 @@ def test_what_was_made_is_remembered_within_its_bytes(store: Store) -> None:
         for name in NAMES:
             store.delete(blob_path(name))
         assert made.jpeg(NAMES[-1], 240) is first[-1]
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(NotFound, match="The picture is not in the store any more"):
             made.jpeg(NAMES[0], 240)
 
 
@@ -67,3 +73,15 @@ def test_a_picture_asked_for_wrongly_is_a_problem(served: str, asked: str) -> No
     answer = requests.get(f"{served}/api/v1/pictures/{found['sha256']}?{asked}", timeout=30)
     assert (answer.status_code, answer.json()["type"]) == (400, "urn:vetrina:problem:bad-request")
     assert "must be" in answer.json()["detail"]
+
+
+def test_a_picture_that_the_store_has_lost_is_not_found(web_shop: Shop, tmp_path: Path) -> None:
+    with opened_shop(tmp_path) as shop:
+        shutil.copytree(web_shop.folder / "store", tmp_path / "store")
+        with running(build_app(ServedShop(shop.deployment), Options())) as address:
+            found = requests.get(f"{address}/api/v1/product", params={"id": "oak-chair"}, timeout=30).json()
+            (tmp_path / "store" / blob_path(found["sha256"])).unlink()
+            answer = requests.get(f"{address}/api/v1/pictures/{found['sha256']}?side=96", timeout=30)
+    assert (answer.status_code, answer.json()["type"]) == (404, "urn:vetrina:problem:not-found")
+    assert answer.json()["detail"] == "The picture is not in the store any more"
+    assert "cache-control" not in answer.headers

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vetrina.catalog.batches import Batch, catalog_file, list_batches
 from vetrina.catalog.reading import CatalogRow, RejectedRow
@@ -114,6 +115,19 @@ def changes(store: Store, batch: Batch) -> Iterator[dict[str, object]]:
     report = read_report(store, batch)
     if report is not None and report.error is None:
         yield from read_rows(store, batch.path("catalog.parquet"), CATALOG, unchanging=True)
+
+
+def change_of(store: Store, batch: Batch, product_id: str) -> dict[str, object] | None:
+    """What a catalogued batch changes of a product, as `changes` has it; None if nothing."""
+    report = read_report(store, batch)
+    if report is None or report.error is not None:
+        return None
+    for table in read_tables(store, batch.path("catalog.parquet"), CATALOG, unchanging=True):
+        found = table.filter(pc.equal(table.column("product_id"), pa.scalar(product_id)))
+        if found.num_rows:
+            row: dict[str, object] = found.slice(0, 1).to_pylist()[0]
+            return row
+    return None
 
 
 def shop_after(store: Store, sequence: int) -> dict[str, Holding]:

@@ -34,6 +34,8 @@ from vetrina.errors import PictureError, VetrinaError
 from vetrina.pictures.decoding import DEFAULT_LIMITS, DecodeLimits, Picture
 
 K = TypeVar("K")
+MISSING = "missing-blob"
+"""Reason of a picture whose bytes are not in the store."""
 
 _START_SECONDS = 120.0  # importing numpy and OpenCV takes 0.4 s; this is for a machine on its knees
 _ANSWER_BYTES = 1 << 16
@@ -140,7 +142,7 @@ class DecoderPool:
         except PictureError as error:
             return error
         except FileNotFoundError as error:
-            return PictureError("missing-blob", f"the picture's bytes are not in the store ({error})")
+            return PictureError(MISSING, f"the picture's bytes are not in the store ({error})")
 
     def close(self) -> None:
         """Kill the processes and free the shared memory; a picture being decoded is given up. May be repeated."""

@@ -12,6 +12,8 @@ size changes; two pictures whose cells all agree show the same.
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +24,7 @@ from vetrina.bounded_cache import BoundedCache
 from vetrina.errors import PictureError, StoreError
 from vetrina.memos import read_memo, write_memo
 from vetrina.pictures.collecting import Progress
-from vetrina.pictures.decoders import DecoderPool
+from vetrina.pictures.decoders import MISSING, DecoderPool
 from vetrina.store import Store, blob_path
 
 GRID = 16
@@ -34,6 +36,7 @@ _BYTES = _HASH_BYTES + GRID * GRID * 3
 _MEMOS = "prints/2"  # another way to make prints is another number
 _Print = tuple[bool, int, np.ndarray]
 _IN_MEMORY = _BYTES + 400  # bytes, with what Python adds
+_REST = 60.0  # seconds after which a store that failed is asked again: longer than one call may take
 _UNKNOWN: _Print = (False, 0, np.zeros((GRID, GRID, 3), np.uint8))
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -72,7 +75,7 @@ def prints_of(
     workers: int = 1,
     must_keep: bool = True,
     progress: Progress = lambda done, total: None,
-) -> tuple[Prints, dict[str, str]]:
+) -> tuple[Prints, dict[str, PictureError]]:
     """The prints of stored pictures (sha256 each), remembered from one time to the next.
 
     Args:
@@ -102,13 +105,13 @@ def prints_of(
         else:
             cells = np.frombuffer(memo, np.uint8, offset=_HASH_BYTES).reshape(GRID, GRID, 3)
             put(sha256, int.from_bytes(memo[:_HASH_BYTES], "big"), cells)
-    unreadable: dict[str, str] = {}
+    unreadable: dict[str, PictureError] = {}
     if missing:
         with DecoderPool(workers) as decoders:
             jobs = ((sha256, _loader(store, sha256)) for sha256 in missing)
             for done, (sha256, found) in enumerate(decoders.decode_all(jobs), start=1):
                 if isinstance(found, PictureError):
-                    unreadable[sha256] = found.detail
+                    unreadable[sha256] = found
                 else:
                     code, cells = print_of(found.pixels)
                     with contextlib.suppress(*(() if must_keep else (StoreError,))):
@@ -125,22 +128,56 @@ class PrintsInMemory:
         """Remember at most `most_bytes` of prints."""
         self._store = store
         self._known: BoundedCache[_Print] = BoundedCache(most_bytes, lambda _: _IN_MEMORY)
+        self._lock = threading.Lock()
+        self._ask_again = 0.0  # when, after a failure; 0: it did not fail
 
-    def __call__(self, pictures: Sequence[str]) -> Prints:
-        """As `prints_of`, also of a store that can only be read."""
+    def __call__(self, pictures: Sequence[str]) -> tuple[Prints, bool]:
+        """As `prints_of`, also of a store that can only be read, or not even that.
+
+        Returns:
+            The prints, and whether all were there to be read. Those that were not are unknown this time; they may be
+            there again the next.
+        """
         known = {sha256: self._known.get(sha256) for sha256 in pictures}
         missing = [sha256 for sha256, found in known.items() if found is None]
-        read, _ = prints_of(self._store, missing, must_keep=False)
-        for place, sha256 in enumerate(missing):
-            made = bool(read.known[place]), int(read.hashes[place]), read.cells[place].copy()
-            known[sha256] = made
-            self._known.put(sha256, made)
+        away = self._read(missing, known)
         entries = [known[sha256] or _UNKNOWN for sha256 in pictures]
-        return Prints(
+        prints = Prints(
             np.array([entry[0] for entry in entries], bool),
             np.array([entry[1] for entry in entries], np.uint64),
             np.array([entry[2] for entry in entries], np.uint8).reshape(len(entries), GRID, GRID, 3),
         )
+        return prints, not away
+
+    def _read(self, missing: Sequence[str], known: dict[str, _Print | None]) -> bool:
+        """Add prints to those that are known. Returns whether some were not there to be read."""
+        if not missing:
+            return False
+        if not self._may_ask():
+            return True
+        try:
+            read, unreadable = prints_of(self._store, missing, must_keep=False)
+        except StoreError:
+            self._ask_again = time.monotonic() + _REST
+            return True
+        self._ask_again = 0.0
+        away = {sha256 for sha256, error in unreadable.items() if error.reason == MISSING}
+        for place, sha256 in enumerate(missing):
+            if sha256 not in away:
+                made = bool(read.known[place]), int(read.hashes[place]), read.cells[place].copy()
+                known[sha256] = made
+                self._known.put(sha256, made)
+        return bool(away)
+
+    def _may_ask(self) -> bool:
+        """Whether the store may be asked. Of one that failed, one caller after a while finds out; none waits for it."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._ask_again:
+                return False
+            if self._ask_again:
+                self._ask_again = now + _REST
+            return True
 
 
 def _loader(store: Store, sha256: str) -> Callable[[], bytes]:

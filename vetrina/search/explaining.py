@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from vetrina.catalog.batches import list_batches
-from vetrina.catalog.shop import changes
+from vetrina.catalog.shop import change_of
 from vetrina.errors import NotFound
 from vetrina.index.rows import ItemInfo
 from vetrina.search.answers import Pair, Query
@@ -85,21 +86,23 @@ def explain(window: ShopWindow, query: Query, product_id: str, *, own: str | Non
 
 def origin_of(store: Store, product_id: str, key: str) -> Origin:
     """Where a product comes from. Raises NotFound when the batch is not in the store any more."""
-    for batch in list_batches(store):
-        if batch.key == key:
-            for row in changes(store, batch):
-                if row["product_id"] == product_id:
-                    line = row["line"]
-                    return Origin(
-                        batch=key,
-                        catalog=batch.catalog,
-                        source=batch.source,
-                        registered_at=batch.registered_at,
-                        line=None if line is None else int(str(line)),
-                        picture=str(row["picture"]),
-                        attributes=str(row["attributes"]),
-                    )
-    raise NotFound(f"The batch {key} with product {product_id!r} is not in {store.root} any more; restore it")
+    batch = next((batch for batch in list_batches(store) if batch.key == key), None)
+    row = None
+    if batch is not None:
+        with suppress(FileNotFoundError):
+            row = change_of(store, batch, product_id)
+    if batch is None or row is None:
+        raise NotFound(f"The batch {key} with product {product_id!r} is not in {store.root} any more; restore it")
+    line = row["line"]
+    return Origin(
+        batch=key,
+        catalog=batch.catalog,
+        source=batch.source,
+        registered_at=batch.registered_at,
+        line=None if line is None else int(str(line)),
+        picture=str(row["picture"]),
+        attributes=str(row["attributes"]),
+    )
 
 
 def item_as_json(store: Store, item: ItemInfo) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Filters on catalog attributes: `category = "Living room" and price < 100`.
 
     condition  ATTRIBUTE = VALUE, also != < <= > >= ; ATTRIBUTE in (VALUE, …) ; ATTRIBUTE contains VALUE ; ATTRIBUTE
-    joined by  and, or, not, parentheses; `and` binds more tightly than `or`
+    joined by  and, or, not, parentheses; `and` binds more tightly than `or`; at most 64 conditions
     names      one word, or "in double quotes" where a name has spaces
     values     a word, a number, or text in single or double quotes
 
@@ -35,6 +35,7 @@ _ORDERS: dict[str, Callable[[float, float], bool]] = {
 }
 _DEEPEST = 50
 _LONGEST = 10_000  # characters
+_MOST = 64  # conditions, each of which costs a microsecond a product
 
 Product = Mapping[str, str]
 """Attribute → value of one product."""
@@ -90,6 +91,7 @@ class _Parser:
         self._tokens = list(self._split())
         self._next = 0
         self._depth = 0
+        self._conditions = 0
         self.attributes: set[str] = set()
 
     def _split(self) -> Iterator[_Token]:
@@ -186,6 +188,12 @@ class _Parser:
         return lambda product: all(name in product for name in asked) and not inner(product)
 
     def _condition(self) -> Callable[[Product], bool]:
+        self._conditions += 1
+        if self._conditions > _MOST:
+            raise SettingError(
+                f"The filter has more than {_MOST} conditions; write several values of one attribute as one: "
+                "colour in (red, blue)"
+            )
         name = self._need_value("the name of an attribute")
         self.attributes.add(name)
         if self._take_word("in"):
@@ -194,7 +202,8 @@ class _Parser:
             while self._take_mark(","):
                 values.append(self._need_value("a value"))
             self._need_mark(")")
-            return lambda product: name in product and any(_equal(product[name], value) for value in values)
+            among = _among(values)
+            return lambda product: name in product and among(product[name])
         if self._take_word("contains"):
             part = self._need_value("a value").casefold()
             return lambda product: part in product.get(name, "").casefold()
@@ -204,9 +213,9 @@ class _Parser:
         self._next += 1
         if token.says in _ORDERS:
             return self._order(name, _ORDERS[token.says])
-        value = self._need_value("a value")
+        equal = _among([self._need_value("a value")])
         wanted = token.says in ("=", "==")
-        return lambda product: name in product and _equal(product[name], value) == wanted
+        return lambda product: name in product and equal(product[name]) == wanted
 
     def _order(self, name: str, order: Callable[[float, float], bool]) -> Callable[[Product], bool]:
         token = self._tokens[self._next]
@@ -251,10 +260,15 @@ def number_in(text: str) -> float | None:
     return float(digits)
 
 
-def _equal(one: str, other: str) -> bool:
-    if one.strip().casefold() == other.strip().casefold():
-        return True
+def _among(values: Collection[str]) -> Callable[[str], bool]:
+    """Whether a value is one of these, as text or as a number; it costs the same however many they are."""
+    texts = {value.strip().casefold() for value in values}
+    numbers = {number for value in values if (number := _plain_number(value)) is not None}
+    return lambda value: value.strip().casefold() in texts or (bool(numbers) and _plain_number(value) in numbers)
+
+
+def _plain_number(text: str) -> float | None:
     try:
-        return float(one) == float(other)
+        return float(text)
     except ValueError:
-        return False
+        return None

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from vetrina.bounded_cache import BoundedCache
 from vetrina.detection.classes import descendants, known_class
 from vetrina.detection.crops import WHOLE, Box, Crop, Selection, cut
 from vetrina.detection.detector import Detector
@@ -24,7 +25,7 @@ from vetrina.index.reader import Index
 from vetrina.index.sources import IndexItems, index_sources
 from vetrina.index.versions import current, open_index
 from vetrina.pictures.decoding import decode_picture
-from vetrina.pictures.prints import PrintsInMemory
+from vetrina.pictures.prints import Prints, PrintsInMemory
 from vetrina.search.answers import Answer, Query
 from vetrina.search.attributes import Attributes, attributes_of, name_of, parse_attributes
 from vetrina.search.conditions import ANY, Conditions
@@ -36,6 +37,10 @@ from vetrina.words import counted
 
 _MOST_NARROWED = 64
 """Filters whose products are remembered, a byte for each product of the shop."""
+PICTURES_AWAY = (
+    "Some pictures cannot be read from the store now, so products that show the same picture may be among the results"
+)
+"""A line of an answer's problems. The answer may be another as soon as the store can be read again."""
 _MOST_NAMED = 3
 """Unknown ids of products to leave out that are named; looking for ids like one takes milliseconds."""
 
@@ -148,7 +153,8 @@ class ShopWindow:
         self.engine = SearchEngine(
             self.index, tail=tail, removed={product_id for product_id in indexed if product_id not in shown}
         )
-        self._narrowed: dict[str, SearchEngine] = {}
+        size = max(self.engine.products, 1)
+        self._narrowed: BoundedCache[SearchEngine] = BoundedCache(_MOST_NARROWED * size, lambda _: size)
         self._prints = PrintsInMemory(store)
 
     def outdated(self) -> bool:
@@ -293,7 +299,16 @@ class ShopWindow:
 
         if not conditions.distinct:
             return Found(query, search(k), [], problems=problems)
-        return Found(query, *distinct_answer(self._prints, search, k, shown), problems=problems)
+        away = False
+
+        def prints_of(pictures: Sequence[str]) -> Prints:
+            nonlocal away
+            prints, whole = self._prints(pictures)
+            away = away or not whole
+            return prints
+
+        answer, left_out = distinct_answer(prints_of, search, k, shown)
+        return Found(query, answer, left_out, problems=[*problems, PICTURES_AWAY] if away else problems)
 
     def _unknown(self, exclude: Collection[str]) -> list[str]:
         """A line for each of the first ids to leave out that the shop does not have, and one for the others."""
@@ -321,13 +336,13 @@ class ShopWindow:
         """The search over the products that pass a filter; None lets all pass. Raises NotFound: unknown attribute."""
         if where is None:
             return self.engine
-        if where.text not in self._narrowed:
+        narrowed = self._narrowed.get(where.text)
+        if narrowed is None:
             where.check(dict.fromkeys(name for product in self.attributes.values() for name in product))
-            if len(self._narrowed) >= _MOST_NARROWED:
-                self._narrowed.pop(next(iter(self._narrowed)))
             passing = [product_id for product_id, product in self.attributes.items() if where.passes(product)]
-            self._narrowed[where.text] = self.engine.only(passing)
-        return self._narrowed[where.text]
+            narrowed = self.engine.only(passing)
+            self._narrowed.put(where.text, narrowed)
+        return narrowed
 
     def classes_within(self, class_name: str | None) -> Collection[str] | None:
         """The class and all that the hierarchy puts in it; None for no filter. Raises SettingError if unknown."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError
 from web.api import operation_models as models
 from web.api.document import answering, problems
 from web.bodies import small_body
-from web.house import TheHouse
+from web.house import House, TheHouse
 from web.operations.token import require_token
 from web.sending import as_bytes
 
@@ -34,7 +34,7 @@ class RollbackOrder(BaseModel):
 @router.get("/coverage", responses=answering(models.Coverage, (503,)))
 async def coverage(house: TheHouse) -> Response:
     """Where every catalog row ended."""
-    return _answer(await house.operations.coverage())
+    return await _answer(house, await house.operations.coverage())
 
 
 @router.get("/problems", responses=answering(models.RowProblems))
@@ -48,13 +48,13 @@ async def row_problems(
     count: Count = 50,
 ) -> Response:
     """Rows with problems: line, id, reason and detail."""
-    return _answer(await house.operations.problems(batch or None, reason or None, start, count))
+    return await _answer(house, await house.operations.problems(batch or None, reason or None, start, count))
 
 
 @router.get("/batches", responses=answering(models.BatchList, (400, 503)))
 async def batches(house: TheHouse, start: Start = 0, count: Count = 50) -> Response:
     """Arrivals of catalog changes, the newest first."""
-    return _answer(await house.operations.batches(start, count))
+    return await _answer(house, await house.operations.batches(start, count))
 
 
 @router.get("/batch", responses=answering(models.BatchInFull))
@@ -62,19 +62,19 @@ async def batch(
     house: TheHouse, key: Annotated[str, Query(alias="id", min_length=1, max_length=300, description="Its name.")]
 ) -> Response:
     """One batch, with what is judged of it."""
-    return _answer(await house.operations.batch(key))
+    return await _answer(house, await house.operations.batch(key))
 
 
 @router.get("/versions", responses=answering(models.VersionList, (400, 503)))
 async def versions(house: TheHouse, start: Start = 0, count: FewCount = 20) -> Response:
     """Published index versions with their recall, the newest first."""
-    return _answer(await house.operations.versions(start, count))
+    return await _answer(house, await house.operations.versions(start, count))
 
 
 @router.get("/reports", responses=answering(models.ReportList, (400, 503)))
 async def reports(house: TheHouse, start: Start = 0, count: FewCount = 20) -> Response:
     """Evaluation reports in the store, the newest first."""
-    return _answer(await house.operations.reports(start, count))
+    return await _answer(house, await house.operations.reports(start, count))
 
 
 @router.get("/report", responses=problems(400, 404, 503))
@@ -84,13 +84,13 @@ async def report(
     name: Annotated[str, Query(max_length=100, description="The report's name.")],
 ) -> Response:
     """All figures of one evaluation report, as `vetrina evaluate --json` has them."""
-    return _answer(await house.operations.report(version, name))
+    return await _answer(house, await house.operations.report(version, name))
 
 
 @router.get("/retry", responses=answering(models.Retry, (503,)))
 async def retry(house: TheHouse) -> Response:
     """The retry that runs, or what the last one since the server started came to."""
-    return _answer(house.operations.retry)
+    return await _answer(house, house.operations.retry)
 
 
 @router.post(
@@ -101,7 +101,7 @@ async def retry(house: TheHouse) -> Response:
 )
 async def start_retry(house: TheHouse) -> Response:
     """Ask again for every picture that failed; it goes on whether or not the caller waits."""
-    return _answer(await house.operations.start_retry(), status=202)
+    return _sent(as_bytes(await house.operations.start_retry()), 202)
 
 
 async def _order(request: Request) -> RollbackOrder:
@@ -126,8 +126,13 @@ async def _order(request: Request) -> RollbackOrder:
 )
 async def rollback(house: TheHouse, order: Annotated[RollbackOrder, Depends(_order)]) -> Response:
     """Serve an earlier index version at once; the next publication makes the newest batches current again."""
-    return _answer(await house.operations.roll_back(order.to))
+    return _sent(as_bytes(await house.operations.roll_back(order.to)))
 
 
-def _answer(value: dict[str, Any], status: int = 200) -> Response:
-    return Response(as_bytes(value), status, {"Cache-Control": "no-store"}, "application/json")
+async def _answer(house: House, value: dict[str, Any]) -> Response:
+    """What was read, which may be much. What was done is little, and must not be told to come back."""
+    return _sent(await house.asking.run(as_bytes, value))
+
+
+def _sent(data: bytes, status: int = 200) -> Response:
+    return Response(data, status, {"Cache-Control": "no-store"}, "application/json")

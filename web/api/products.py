@@ -34,7 +34,7 @@ async def products(
         found = showing.goods.listing(text, class_name or None, condition, start=start, count=count)
         return asking.listing_as_json(found)
 
-    return await send(request, house, listed)
+    return await send(request, house, listed, house.turns(bool(where or text)))
 
 
 @router.get("/product", responses=answering(models.Product))

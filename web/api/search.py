@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from web import asking
 from web.api import models
 from web.api.document import answering
-from web.house import TheHouse, TheWanted
+from web.house import TheHouse, WantedOfPhoto
 from web.photos.callers import while_waited_for
 from web.photos.parts import ThePart
 from web.photos.uploads import PHOTO
@@ -50,7 +50,7 @@ _BODY = {
     openapi_extra={"requestBody": _BODY},
     responses=answering(models.SearchAnswer, (400, 404, 408, 413, 415, 422, 503)),
 )
-async def search(request: Request, house: TheHouse, wanted: TheWanted, part: ThePart) -> Response:
+async def search(request: Request, house: TheHouse, wanted: WantedOfPhoto, part: ThePart) -> Response:
     """The products most similar to a photo, or to one thing on it.
 
     The photo is gone when the answer is there; nothing of it is kept.
@@ -58,5 +58,9 @@ async def search(request: Request, house: TheHouse, wanted: TheWanted, part: The
     upload = await house.upload(request)
     showing = house.showcase.now
     photo = await while_waited_for(request, house.photos.photo(showing, upload, part))
-    answer = await house.asking.run(asking.search, showing, photo, wanted.k, wanted.conditions)
-    return Response(as_bytes(answer), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+    def answer() -> bytes:
+        return as_bytes(asking.search(showing, photo, wanted.k, wanted.conditions))
+
+    data = await house.turns(wanted.conditions.where is not None).run(answer)
+    return Response(data, media_type="application/json", headers={"Cache-Control": "no-store"})

@@ -124,9 +124,13 @@ def _unauthorized(detail: str) -> Problem:
 
 
 def _network(address: str) -> str:
-    """What one caller has for himself: an IPv4 address, or the /64 network of an IPv6 address."""
+    """What one caller has for himself: an IPv4 address, also written as IPv6, or the /64 network of an IPv6 address."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
         return address
-    return address if found.version == 4 else str(ipaddress.ip_network(f"{address}/64", strict=False))
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is None:
+            return str(ipaddress.ip_network((found, 64), strict=False))
+        found = found.ipv4_mapped
+    return str(found)

@@ -7,7 +7,7 @@ neither the event loop nor a search waits for it, however many ask.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from typing import Any, TypeVar
@@ -45,7 +45,9 @@ class Operations(AbstractContextManager["Operations"]):
         self._showcase = showcase
         self._dagster_url = options.dagster_url.rstrip("/")
         self._recent = Recent(_GOOD_FOR)
+        # A stranger says from where to where, and one answer may take megabytes.
         self._listed = Recent(_GOOD_FOR, most=32)
+        self._pages = Recent(_GOOD_FOR, most=8)
         self._stack = ExitStack()
         self._turns = self._stack.enter_context(Turns(2, options.most_waiting))
         self._retries: Retries = self._stack.enter_context(shop.retries(self._changed))
@@ -67,20 +69,22 @@ class Operations(AbstractContextManager["Operations"]):
 
     async def batch(self, key: str) -> dict[str, Any]:
         """One batch. Raises NotFound."""
-        return await self._answer(("batch", key), lambda: self._batch(key))
+        return await self._turns.run(self._recent.get, ("batch", key), lambda: self._batch(key))
 
     async def versions(self, start: int, count: int) -> dict[str, Any]:
         """Index versions that were published, the newest first."""
-        found = await self._answer(("versions", start, count), lambda: versions_as_json(self._store, start, count))
+        found = await self._page(versions_as_json, start, count)
         return found | {"shown": self.shown}
 
     async def version(self, version: str) -> dict[str, Any]:
         """A published index version beside the current one. Raises NotFound."""
-        return await self._answer(("version", version), lambda: version_as_json(self._store, version))
+        return await self._turns.run(
+            self._recent.get, ("version", version), lambda: version_as_json(self._store, version)
+        )
 
     async def reports(self, start: int, count: int) -> dict[str, Any]:
         """Evaluation reports, the newest first."""
-        return await self._answer(("reports", start, count), lambda: reports_as_json(self._store, start, count))
+        return await self._page(reports_as_json, start, count)
 
     async def report(self, version: str, name: str) -> dict[str, Any]:
         """All figures of an evaluation report. Raises NotFound."""
@@ -128,13 +132,14 @@ class Operations(AbstractContextManager["Operations"]):
     def _store(self) -> Store:
         return self._shop.store
 
-    async def _answer(self, key: Hashable, work: Callable[[], T]) -> T:
-        return await self._turns.run(self._recent.get, key, work)
+    async def _page(self, listed: Callable[[Store, int, int], T], start: int, count: int) -> T:
+        return await self._turns.run(self._pages.get, (listed, start, count), lambda: listed(self._store, start, count))
 
     def _changed(self) -> None:
         """Show what has changed at once."""
         self._recent.forget()
         self._listed.forget()
+        self._pages.forget()
         self._showcase.look()
 
     def _reader(self) -> CoverageReader:

@@ -17,6 +17,10 @@ class _Answer:
     until: float = 0.0
     value: Any = None
 
+    def is_stale(self, now: float) -> bool:
+        """Whether it is no longer good, and not being worked out again."""
+        return 0 < self.until <= now and not self.lock.locked()
+
 
 class Recent:
     """Answers by key; may be used from several threads.
@@ -24,7 +28,7 @@ class Recent:
     Args:
         seconds: how long an answer is good for, at least.
         share: of the time at most so much goes into working one answer out: a costly one is good for longer.
-        most: answers that are kept; the one that was begun first goes.
+        most: answers that are kept; the one that was begun first goes. One that is no longer good is not kept.
     """
 
     def __init__(self, seconds: float, share: float = 0.1, most: int = 4096) -> None:
@@ -48,7 +52,7 @@ class Recent:
                     raise
                 ended = time.monotonic()
                 answer.until = ended + max(self._seconds, (ended - began) / self._share)
-                self._make_room()
+                self._make_room(ended)
             value: T = answer.value
             return value
 
@@ -57,8 +61,10 @@ class Recent:
             if self._answers.get(key) is answer:
                 del self._answers[key]
 
-    def _make_room(self) -> None:
+    def _make_room(self, now: float) -> None:
         with self._guard:
+            for key in [key for key, answer in self._answers.items() if answer.is_stale(now)]:
+                del self._answers[key]
             while len(self._answers) > self._most:
                 del self._answers[next(iter(self._answers))]
 

@@ -53,7 +53,7 @@ async def overview(request: Request, house: TheHouse) -> Response:
     coverage, versions, batches = await asyncio.gather(
         operations.coverage(), operations.versions(0, 1), operations.batches(0, 5)
     )
-    return _page(
+    return await _page(
         request,
         house,
         "overview",
@@ -67,7 +67,7 @@ async def overview(request: Request, house: TheHouse) -> Response:
 @router.get("/batches", name="operations.batches", response_class=HTMLResponse)
 async def batches(request: Request, house: TheHouse, start: Start = 0) -> Response:
     """Batches, the newest first."""
-    return _page(
+    return await _page(
         request, house, "batches", found=await house.operations.batches(start, _COUNT), start=start, count=_COUNT
     )
 
@@ -85,7 +85,7 @@ async def batch(
     found, problems, coverage = await asyncio.gather(
         operations.batch(key), operations.problems(key, reason or None, start, _COUNT), operations.coverage()
     )
-    return _page(
+    return await _page(
         request,
         house,
         "batch",
@@ -106,7 +106,7 @@ async def problems(request: Request, house: TheHouse, reason: Reason = None, sta
     coverage, found = await asyncio.gather(
         house.operations.coverage(), house.operations.problems(None, reason or None, start, _COUNT)
     )
-    return _page(
+    return await _page(
         request,
         house,
         "problems",
@@ -123,7 +123,7 @@ async def problems(request: Request, house: TheHouse, reason: Reason = None, sta
 async def versions(request: Request, house: TheHouse, start: Start = 0) -> Response:
     """Published index versions, the newest first."""
     found = await house.operations.versions(start, _COUNT)
-    return _page(request, house, "versions", found=found, start=start, count=_COUNT)
+    return await _page(request, house, "versions", found=found, start=start, count=_COUNT)
 
 
 @router.get("/version", name="operations.version", response_class=HTMLResponse)
@@ -132,7 +132,7 @@ async def version(
 ) -> Response:
     """One index version, with its recall per class."""
     found = await house.operations.version(version)
-    return _page(request, house, "version", tab="versions", **found)
+    return await _page(request, house, "version", tab="versions", **found)
 
 
 @router.get("/rollback", name="operations.rollback", response_class=HTMLResponse)
@@ -144,7 +144,7 @@ async def ask_rollback(request: Request, house: TheHouse, to: Version) -> Respon
     found = await house.operations.version(to)
     if not found["version"]["can_be_restored"]:
         raise NotFound(found["version"]["problem"] or f"Index version {to!r} is served already")
-    return _page(request, house, "rollback", tab="versions", **found)
+    return await _page(request, house, "rollback", tab="versions", **found)
 
 
 @router.post("/rollback", dependencies=[Depends(require_own_page)])
@@ -176,7 +176,7 @@ async def retry(request: Request, house: TheHouse) -> Response:
 async def reports(request: Request, house: TheHouse, start: Start = 0) -> Response:
     """Evaluation reports, the newest first."""
     found = await house.operations.reports(start, _COUNT)
-    return _page(request, house, "reports", found=found, start=start, count=_COUNT)
+    return await _page(request, house, "reports", found=found, start=start, count=_COUNT)
 
 
 @router.get("/report", name="operations.report", response_class=HTMLResponse)
@@ -191,7 +191,7 @@ async def report(house: TheHouse, version: Version, name: Version) -> Response:
 @router.get("/sign-in", name="operations.sign_in", response_class=HTMLResponse)
 async def ask_token(request: Request, house: TheHouse, to: Version = "") -> Response:
     """The form that asks for the token; `to`: the version that is to be served again after it."""
-    return _page(request, house, "sign_in", to=to, problem=None)
+    return await _page(request, house, "sign_in", to=to, problem=None)
 
 
 @router.post("/sign-in", dependencies=[Depends(require_own_page)])
@@ -202,7 +202,9 @@ async def take_token(request: Request, house: TheHouse) -> Response:
     try:
         house.doorkeeper.check(form.get("token", "").strip().encode(), address_of(request))
     except Problem as problem:
-        return _page(request, house, "sign_in", to=to, problem=problem, status=problem.status, headers=problem.headers)
+        return await _page(
+            request, house, "sign_in", to=to, problem=problem, status=problem.status, headers=problem.headers
+        )
     before = link(request, "operations.rollback", to=to) if to else link(request, "operations", said="signed-in")
     answer = _redirect(before)
     sign_in(request, answer, house.doorkeeper.session())
@@ -217,7 +219,7 @@ async def forget_session(request: Request) -> Response:
     return answer
 
 
-def _page(
+async def _page(
     request: Request,
     house: House,
     name: str,
@@ -227,21 +229,26 @@ def _page(
     headers: dict[str, str] | None = None,
     **values: Any,
 ) -> HTMLResponse:
-    return page(
-        request,
-        f"operations/{name}.html",
-        status=status,
-        headers=_HEADERS | (headers or {}),
-        here="operations",
-        tab=tab or name,
-        said=_SAID.get(request.query_params.get("said", "")),
-        may_change=signed_in(request, house),
-        can_sign_in=house.doorkeeper.open,
-        dagster=house.operations.dagster,
-        shown=house.operations.shown,
-        figures=figures,
-        **values,
-    )
+    may_change = signed_in(request, house)
+
+    def drawn() -> HTMLResponse:
+        return page(
+            request,
+            f"operations/{name}.html",
+            status=status,
+            headers=_HEADERS | (headers or {}),
+            here="operations",
+            tab=tab or name,
+            said=_SAID.get(request.query_params.get("said", "")),
+            may_change=may_change,
+            can_sign_in=house.doorkeeper.open,
+            dagster=house.operations.dagster,
+            shown=house.operations.shown,
+            figures=figures,
+            **values,
+        )
+
+    return await house.asking.run(drawn)
 
 
 def _redirect(to: str) -> RedirectResponse:
@@ -253,7 +260,7 @@ def _to_sign_in(request: Request, to: str = "") -> Response:
 
 
 async def _form_of(request: Request) -> dict[str, str]:
-    """The fields of a form, the last of each name. Raises Problem (413, 408) for a form that is long or slow."""
+    """The fields of a form, the last of each name. Raises Problem as `small_body`, and for one that is no form."""
     data = await small_body(request, "The form", "Open the page again and send its form")
     try:
         fields = parse_qs(data.decode(), keep_blank_values=True, max_num_fields=20)

@@ -55,7 +55,7 @@ async def photo(
         "sha256": described["sha256"],
         "things": parts_of_product(product, described["items"], chosen),
     }
-    return await house.asking.run(_drawn, request, house, showing, seen, part, picked, terms, shown)
+    return await house.turns(picked.filters).run(_drawn, request, house, showing, seen, part, picked, terms, shown)
 
 
 @router.post("/photo", response_class=HTMLResponse)
@@ -71,7 +71,7 @@ async def uploaded(
         "source": await house.looking.run(_as_address, seen.pixels) if form else "",
         "things": parts_of_photo(seen.detected, part),
     }
-    return await house.asking.run(_drawn, request, house, showing, seen, part, picked, terms, shown)
+    return await house.turns(picked.filters).run(_drawn, request, house, showing, seen, part, picked, terms, shown)
 
 
 def _drawn(

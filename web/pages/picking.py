@@ -21,6 +21,7 @@ from vetrina.search.filters import Filter, parse_filter
 
 _MOST = 100  # parameters that are read
 _LONGEST = 10_000  # characters of one
+_LONGEST_TEXT = {"q": 500, "class": 200}  # as the API takes them
 
 Query = list[tuple[str, str]]
 
@@ -43,6 +44,11 @@ class Picked:
 
     def __bool__(self) -> bool:
         return self != Picked()
+
+    @property
+    def filters(self) -> bool:
+        """Whether anything was picked that products are asked for one by one, besides their names."""
+        return bool(self.values or self.least or self.most or self.where)
 
     @property
     def query(self) -> Query:
@@ -123,6 +129,9 @@ async def picked(request: Request) -> Picked:
     given = request.query_params.multi_items()
     if len(given) > _MOST or any(len(name) + len(value) > _LONGEST for name, value in given):
         raise SettingError(f"The address is too long: at most {_MOST} conditions of {_LONGEST} characters are read")
+    for name, most in _LONGEST_TEXT.items():
+        if (length := len(request.query_params.get(name, ""))) > most:
+            raise SettingError(f"The parameter {name} has {length} characters; at most {most} are read")
 
     def under(prefix: str) -> tuple[tuple[str, str], ...]:
         found = [(name.removeprefix(prefix), value.strip()) for name, value in given if name.startswith(prefix)]

@@ -45,4 +45,4 @@ async def product(
             subject=[("id", product_id)],
         )
 
-    return await house.asking.run(drawn)
+    return await house.turns(shown.filters).run(drawn)

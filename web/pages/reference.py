@@ -79,8 +79,13 @@ async def reference(request: Request, house: TheHouse) -> HTMLResponse:
     """The API's reference."""
     document = request.app.openapi()
     address = str(request.base_url).rstrip("/")
-    chapters = chapters_of(document, address, _values(house.showcase))
-    return page(request, "reference.html", here="reference", chapters=chapters, says=document["info"]["description"])
+
+    def drawn() -> HTMLResponse:
+        chapters = chapters_of(document, address, _values(house.showcase))
+        says = document["info"]["description"]
+        return page(request, "reference.html", here="reference", chapters=chapters, says=says)
+
+    return await house.asking.run(drawn)
 
 
 def chapters_of(document: Mapping[str, Any], address: str, values: Mapping[str, str]) -> list[Chapter]:
@@ -169,7 +174,7 @@ def _values(showcase: Showcase) -> dict[str, str]:
     """Products of the shop to ask for; made up where it has none yet."""
     try:
         showing = showcase.now
-        products = showing.goods.listing(count=2).products
+        products = showing.goods.first(2)
         batch = showing.window.engine.items_of(products[0].product_id)[0].batch
     except (NotFound, IndexError):
         return {"id": "SKU-1", "result": "SKU-2", "sha256": "0" * 64}

@@ -48,4 +48,4 @@ async def shop(
             count=_COUNT,
         )
 
-    return await house.asking.run(drawn)
+    return await house.turns(bool(picked)).run(drawn)

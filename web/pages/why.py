@@ -28,7 +28,7 @@ async def why(request: Request, house: TheHouse, product_id: ProductId, result: 
     def drawn() -> HTMLResponse:
         return _drawn(request, showing, asking.explained(showing, product_id, result))
 
-    return await house.asking.run(drawn)
+    return await house.explaining.run(drawn)
 
 
 @router.get("/why/part", name="why_part", response_class=HTMLResponse)
@@ -49,7 +49,7 @@ async def why_part(
         found = asking.explained_photo(showing, seen, result, own=product)
         return _drawn(request, showing, found, product=product, sha256=sha256)
 
-    return await house.asking.run(drawn)
+    return await house.explaining.run(drawn)
 
 
 @router.post("/why/photo", name="why_photo", response_class=HTMLResponse)
@@ -62,7 +62,7 @@ async def why_photo(request: Request, house: TheHouse, part: ThePart, result: Re
     def drawn() -> HTMLResponse:
         return _drawn(request, showing, asking.explained_photo(showing, seen, result))
 
-    return await house.asking.run(drawn)
+    return await house.explaining.run(drawn)
 
 
 def _drawn(request: Request, showing: Showing, found: dict[str, Any], **photo: str) -> HTMLResponse:

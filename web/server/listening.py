@@ -124,6 +124,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """As asyncio."""
         super().connection_made(transport)
+        self.client = _as_known(self.client)
         self._one_too_many = len(self.connections) > self._limits.connections
         if len(self.connections) > 2 * self._limits.connections:
             self._turned_away()
@@ -197,7 +198,14 @@ class GuardedProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """As asyncio."""
         super().resume_writing()
-        self._write.stop()
+        if not self.transport.is_closing():
+            self._write.stop()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn. A transport that is closed waits for its reader to the last byte, and says no more of it."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._write.start()
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing came for a while after an answer, which perhaps was not read either."""
@@ -233,6 +241,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._refused = True
         self._head.stop()
         self.loop.call_later(_LINGER, self.transport.abort)
+
+
+def _as_known(client: tuple[str, int] | None) -> tuple[str, int] | None:
+    """A caller by the address that people know it by: one by IPv4 has a longer one where IPv6 is listened for."""
+    if client is None:
+        return None
+    host, port = client
+    return host.removeprefix("::ffff:") if "." in host else host, port
 
 
 class _Timer:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vetrina.bounded_cache import BoundedCache
 from vetrina.errors import NotFound
 from vetrina.search.attributes import is_name
 from vetrina.search.filters import Filter, number_in
@@ -62,7 +63,8 @@ class Columns:
     def __init__(self, products: Sequence[Mapping[str, str]]) -> None:
         self._products = products
         self._columns: dict[str, _Column] = {}
-        self._masks: dict[str, np.ndarray] = {}
+        size = max(len(products), 1)
+        self._masks: BoundedCache[np.ndarray] = BoundedCache(_MOST_MASKS * size, lambda _: size)
         present = Counter(name for product in products for name in product)
         self._names = tuple(present)
         shared = [name for name in present if present[name] > 1 and not is_name(name)]
@@ -114,9 +116,7 @@ class Columns:
             verdicts = [*(where.passes({name: value}) for value in column.values), where.passes({})]
             # The code −1 of what is absent is the place of the last verdict.
             mask = np.array(verdicts, bool)[column.codes]
-            if len(self._masks) >= _MOST_MASKS:
-                self._masks.pop(next(iter(self._masks)), None)
-            self._masks[where.text] = mask
+            self._masks.put(where.text, mask)
         return mask
 
     def facet(self, name: str, mask: np.ndarray) -> Facet:

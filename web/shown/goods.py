@@ -73,6 +73,10 @@ class Goods:
         """A product; None if there is none of this id."""
         return self._by_id.get(product_id)
 
+    def first(self, count: int) -> list[Product]:
+        """The first products, or all there are."""
+        return self._all[:count]
+
     def shows(self, sha256: str) -> bool:
         """Whether a product has this picture: others are nobody's business."""
         return sha256 in self._pictures
@@ -109,7 +113,7 @@ class Goods:
         return Listing(products, len(places), self._counted(passing), facets)
 
     def _having(self, text: str) -> np.ndarray:
-        words = text.casefold().split()
+        words = dict.fromkeys(text.casefold().split())
         if not words:
             return np.ones(len(self), bool)
         places: Sequence[int] = range(len(self))

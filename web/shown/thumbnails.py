@@ -7,6 +7,7 @@ import numpy as np
 
 from vetrina.bounded_cache import BoundedCache
 from vetrina.detection.crops import Box, cut
+from vetrina.errors import NotFound
 from vetrina.pictures.decoders import DecoderPool
 from vetrina.store import Store, blob_path
 
@@ -32,12 +33,16 @@ class Thumbnails:
 
         Raises:
             PictureError: it cannot be read.
-            FileNotFoundError: it is not in the store.
+            NotFound: it is not in the store any more.
         """
         key = (sha256, side, box)
         made = self._made.get(key)
         if made is None:
-            pixels = self._decoders.decode(self._store.read(blob_path(sha256))).pixels
+            try:
+                data = self._store.read(blob_path(sha256))
+            except FileNotFoundError as error:
+                raise NotFound("The picture is not in the store any more") from error
+            pixels = self._decoders.decode(data).pixels
             made = encoded(pixels if box is None else cut(pixels, box), side)
             self._made.put(key, made)
         return made
