@@ -17,7 +17,8 @@ class Query:
         vectors: float32 [m, D], m ≥ 1, finite, not zero.
         kinds: "whole" or "crop" per row.
         projected: the vectors are in index space already (those of `product_query` are: an index keeps no others).
-        stored: they are those of a product, which the index finds the neighbours of with less search.
+        stored: they are in the index, which finds the neighbours of what it holds with less search; a product that is
+            newer than the index is a stranger to it, like a photo.
         labels: the classes of what is on it.
     """
 

@@ -153,7 +153,8 @@ class SearchEngine:
         rows, at = self._rows_of(product_id)
         kinds = tuple(KINDS[code] for code in rows.kinds[at])
         labels = frozenset(rows.labels_of(at))
-        return Query(np.array(rows.vectors[at]), kinds, projected=True, stored=True, labels=labels)
+        indexed = rows is self._main.rows
+        return Query(np.array(rows.vectors[at]), kinds, projected=True, stored=indexed, labels=labels)
 
     def projected(self, query: Query) -> Query:
         """The same query in index space: for whoever searches with it several times. Raises SettingError."""
