@@ -78,6 +78,20 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a product stands among all that pass.
+
+    Attributes:
+        rank: its place, compared exactly; 1 is the best. of: how many products pass.
+        found: whether the index, as it serves, finds it at that place.
+    """
+
+    rank: int
+    of: int
+    found: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Products:
     """All products that can be found, in the order of their ids; n of them.
 

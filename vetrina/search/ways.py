@@ -108,6 +108,24 @@ def read_all(parts: Parts, asked: Asked) -> Seen:
     return Seen(found, sum(len(products) for products, _ in scanned))
 
 
+def count_before(parts: Parts, asked: Asked, rows: Rows, product: int) -> tuple[int, int]:
+    """How many products that pass stand before one (of these rows, by its position), and how many pass.
+
+    They score more than it does, or as much and have a smaller id.
+    """
+    own = next(part for part in parts if part.rows is rows)
+    score = float(_scored(own, asked, np.array([product])).scores[0])
+    before = available = 0
+    for part, gone in zip(parts, asked.hidden, strict=True):
+        products, scores = _scanned(part, asked, gone, _passing(part, asked))
+        available += len(products)
+        before += int(np.count_nonzero(scores > score + ROUNDING))
+        pairs = _scored(part, asked, products[np.abs(scores - score) <= ROUNDING])
+        smaller = pairs.products < part.rows.position(rows.product_id(product))
+        before += int(np.count_nonzero((pairs.scores > score) | ((pairs.scores == score) & smaller)))
+    return before, available
+
+
 def read_cells(parts: Parts, asked: Asked, cells: Cells, grouping: Grouping, share: float, recall_k: int) -> Seen:
     """Cells are read, the most promising first, until none promises more than the worst that was found has.
 
