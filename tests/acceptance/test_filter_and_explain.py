@@ -98,6 +98,17 @@ def test_a_photo_is_explained_without_an_origin(priced: Shop, product_pictures: 
     assert (found["rank"], found["of"], found["query"]["origin"]) == (1, 7, None)
 
 
+def test_a_file_that_cannot_be_looked_at_or_read_is_one_line(priced: Shop) -> None:
+    long = "a" * 300
+    assert f"There is no product '{long}'" in refusal("explain", long, "box")
+    assert "There is no product" in refusal("explain", f"{long}/photo.png", "box")
+    assert f"{long} cannot be read: File name too long" in refusal("search", long)
+    ring = priced.folder / "ring.png"
+    ring.symlink_to(ring)
+    assert f"{ring} cannot be read: Too many levels of symbolic links" in refusal("search", ring)
+    assert "is a folder; name a picture file" in refusal("search", priced.folder)
+
+
 def test_what_cannot_be_explained_is_one_line(priced: Shop) -> None:
     assert "is the query itself" in refusal("explain", "oak-chair", "oak-chair")
     assert "did you mean 'oak-chair'?" in refusal("explain", "oak-chairs", "box")
