@@ -9,6 +9,9 @@ from support.commands import refusal, run, values
 from support.fault_server import FaultServer
 from support.shops import Shop, opened_shop, rows_of
 
+from orchestration import printing
+from orchestration.answers import explain_result
+
 
 @pytest.fixture(scope="module")
 def priced(
@@ -107,6 +110,14 @@ def test_a_file_that_cannot_be_looked_at_or_read_is_one_line(priced: Shop) -> No
     ring.symlink_to(ring)
     assert f"{ring} cannot be read: Too many levels of symbolic links" in refusal("search", ring)
     assert "is a folder; name a picture file" in refusal("search", priced.folder)
+
+
+def test_a_problem_of_the_index_is_told_with_an_explanation(priced: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    report = explain_result(priced.deployment, "oak-chair", "box")
+    printing.explanation(report)
+    assert "note" not in capsys.readouterr().out
+    printing.explanation(report | {"problems": ["Index 7 is damaged: [b] lacks a file"]})
+    assert "note Index 7 is damaged: [b] lacks a file" in capsys.readouterr().out
 
 
 def test_what_cannot_be_explained_is_one_line(priced: Shop) -> None:
