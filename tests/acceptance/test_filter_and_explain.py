@@ -120,6 +120,21 @@ def test_a_problem_of_the_index_is_told_with_an_explanation(priced: Shop, capsys
     assert "note Index 7 is damaged: [b] lacks a file" in capsys.readouterr().out
 
 
+def test_a_floor_that_a_small_shop_cannot_judge_by_is_told(
+    priced: Shop, product_pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = priced.folder / "umbrella.png"
+    photo.write_bytes(product_pictures["umbrella"])
+    assert values("search", photo)["problems"] == []
+    found = values("search", photo, "--min-similarity", 0.9)
+    assert found["nothing_similar"] is None
+    (problem,) = found["problems"]
+    assert problem.startswith("A least similarity of 0.9 makes no difference: ")
+    assert problem.endswith("by its 10th nearest product, and the shop has 7 products")
+    monkeypatch.setenv("VETRINA_MIN_SIMILARITY", "0.8")
+    assert "note A least similarity of 0.8 makes no difference" in run("search", photo).stdout
+
+
 def test_what_cannot_be_explained_is_one_line(priced: Shop) -> None:
     assert "is the query itself" in refusal("explain", "oak-chair", "oak-chair")
     assert "did you mean 'oak-chair'?" in refusal("explain", "oak-chairs", "box")
