@@ -99,7 +99,7 @@ class SearchEngine:
     @property
     def items(self) -> int:
         """How many pictures and crops an exact search without filters reads."""
-        return sum(len(segment.rows) for segment in self._segments)
+        return sum(segment.read for segment in self._segments)
 
     def everything(self) -> Products:
         """All products that can be found."""
@@ -283,13 +283,13 @@ class SearchEngine:
         Approximate searches are done again to count, so this is for measuring. Of one that Annoy had to be asked
         several times for, the last time counts: it looks at all that the earlier ones did.
         """
+        if answer.read:
+            return answer.read + self._tail.read
         if answer.exact:
             return self.items
-        if answer.read:
-            return answer.read + len(self._tail.rows)
         vectors, _ = self._prepared(query)
         seen = [self.index.annoy.inspected(vector, answer.search_k) for vector in vectors]
-        return round(sum(seen) / len(seen)) + len(self._tail.rows)
+        return round(sum(seen) / len(seen)) + self._tail.read
 
     def _asked(
         self,

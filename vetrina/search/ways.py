@@ -33,6 +33,16 @@ class Segment:
         """Whether so few may be shown that reading them one by one is faster than reading all in order."""
         return self.count * ONE_IN <= self.rows.products
 
+    def to_read(self) -> np.ndarray | None:
+        """The items that a search without classes reads: int64, ascending; `None` for all of them in order."""
+        return self.rows.items_of(np.flatnonzero(self.alive)) if self.narrow else None
+
+    @property
+    def read(self) -> int:
+        """How many items that are."""
+        items = self.to_read()
+        return len(self.rows) if items is None else len(items)
+
     @property
     def thinned(self) -> bool:
         """Whether so many may not be shown that Annoy would often have to be asked twice."""
@@ -202,7 +212,7 @@ def _passing(segment: Segment, asked: Asked) -> np.ndarray | None:
     """The items to read: int64, ascending; `None` for all of them in order."""
     if asked.classes is not None:
         return segment.rows.items_labelled(asked.classes)
-    return segment.rows.items_of(np.flatnonzero(segment.alive)) if segment.narrow else None
+    return segment.to_read()
 
 
 def _scanned(
