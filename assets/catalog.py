@@ -36,6 +36,7 @@ def catalog(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator
             "superseded": report.superseded,
             "rejected": report.rejected,
             "removed": report.removed + report.removed_by_snapshot,
+            "removed_by_snapshot": report.removed_by_snapshot,
             "reasons": dg.MetadataValue.json(report.reasons),
             "source": batch.source,
             "mode": batch.mode,

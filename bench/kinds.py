@@ -4,8 +4,7 @@
     PYTHONPATH=. .venv/bin/python bench/kinds.py --store FOLDER --lsh bench/lsh.svg           # recall against g, h, w
 
 --store: a store with the sample shop in it (vetrina demo). --libraries: where the libraries lie that Vetrina does not
-need: pip install --target FOLDER --no-deps usearch numkong faiss-cpu packaging hnswlib scikit-learn scipy joblib
-threadpoolctl cloudpickle narwhals (hnswlib is compiled).
+need: .venv/bin/pip install --target FOLDER --no-deps faiss-cpu hnswlib (which is compiled).
 
 The vectors are made around real ones (see made_vectors.py); queries are made likewise and are not in the index. Each
 index is built and asked in processes of their own with one thread. Times are processor time.
@@ -181,7 +180,7 @@ def table(folder: Path, libraries: str, names: list[str]) -> None:
             command = [sys.executable, __file__, "--one", name, what, str(folder)]
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
-                print(f"| {name} | failed: {done.stderr.strip().splitlines()[-1]} |")
+                print(f"| {name} | not measured: {done.stderr.strip().splitlines()[-1]} |")
                 break
             got.update(json.loads(done.stdout))
         else:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.deployment import Deployment
+from orchestration.named_files import check_place, write_whole
 from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
-from vetrina.errors import NotFound, PictureError, StoreError
+from vetrina.errors import NotFound, PictureError
 from vetrina.index.publishing import standing_table
 from vetrina.index.settings import TableSettings
 from vetrina.index.versions import Published, current, verify
@@ -22,23 +23,29 @@ from vetrina.search.explaining import explain, item_as_json, origin_of
 from vetrina.search.window import PhotoQuery, ShopWindow
 from vetrina.store import Store
 
+_MOST_DRAWN = 100
+"""Results on one picture, which then has 10 million pixels."""
+
 
 def similar_to_product(
     deployment: Deployment, product_id: str, k: int, conditions: Conditions = ANY, picture: Path | None = None
 ) -> dict[str, Any]:
     """What looks like a product. Raises NotFound, SettingError."""
+    check_place(picture)
     window = deployment.window()
     found = window.similar(product_id, k, conditions)
     served = window.similar(product_id, k, replace(conditions, exact=False)) if conditions.exact else None
     names = _names(window, [product_id, *(other.product_id for other in found.answer.neighbours)])
+    drawn = None
     if picture is not None:
         item = window.engine.items_of(product_id)[0]
         query = Tile(window.picture(item.sha256), names.get(product_id, product_id), "", None)
-        _draw(window, query, found.answer, names, picture)
+        drawn = _draw(window, query, found.answer, names, picture)
     return {
         "query": {"product_id": product_id, "name": names.get(product_id)},
         **answer_as_json(window, found, names, served=served),
         "picture": None if picture is None else str(picture),
+        "drawn": drawn,
     }
 
 
@@ -46,18 +53,21 @@ def similar_to_photo(
     deployment: Deployment, photo: Path, k: int, conditions: Conditions = ANY, picture: Path | None = None
 ) -> dict[str, Any]:
     """What looks like the things on a photo. Raises NotFound, PictureError, FileNotFoundError, SettingError."""
+    check_place(picture)
     data = _photo(photo)
     window = deployment.window()
     seen = window.photo(data)
     found = window.search(seen, k, conditions)
     served = window.search(seen, k, replace(conditions, exact=False)) if conditions.exact else None
     names = _names(window, [other.product_id for other in found.answer.neighbours])
+    drawn = None
     if picture is not None:
-        _draw(window, Tile(seen.pixels, photo.name, "", None), found.answer, names, picture)
+        drawn = _draw(window, Tile(seen.pixels, photo.name, "", None), found.answer, names, picture)
     return {
         "query": {"photo": str(photo), "detections": detections_as_json(seen)},
         **answer_as_json(window, found, names, served=served, photo=seen),
         "picture": None if picture is None else str(picture),
+        "drawn": drawn,
     }
 
 
@@ -179,7 +189,8 @@ def _names(window: ShopWindow, product_ids: list[str]) -> dict[str, str]:
     return names_in(attributes_of(window.store, product_ids))
 
 
-def _draw(window: ShopWindow, query: Tile, answer: Answer, names: dict[str, str], file: Path) -> None:
+def _draw(window: ShopWindow, query: Tile, answer: Answer, names: dict[str, str], file: Path) -> int:
+    """Draw the best results into a file; gives how many."""
     tiles = [
         Tile(
             window.picture(found.item.sha256),
@@ -187,9 +198,7 @@ def _draw(window: ShopWindow, query: Tile, answer: Answer, names: dict[str, str]
             f"{found.score:.2f}",
             found.item.box if found.item.kind == "crop" else None,
         )
-        for found in answer.neighbours
+        for found in answer.neighbours[:_MOST_DRAWN]
     ]
-    try:
-        file.write_bytes(draw_collage(query, tiles))
-    except OSError as error:
-        raise StoreError(f"The picture cannot be written to {file}: {error.strerror}") from error
+    write_whole(file, draw_collage(query, tiles))
+    return len(tiles)

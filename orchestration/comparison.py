@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from orchestration.deployment import Deployment
-from orchestration.evaluation import check_place, showing, write_report
+from orchestration.evaluation import showing
 from orchestration.home import open_instance
+from orchestration.named_files import check_place, write_whole
 from orchestration.printing import Steps
 from orchestration.trials import embed_on_trial, identified
 from vetrina.embedding.trials import sample_crops
@@ -96,7 +97,7 @@ def compare_models(
             from vetrina.evaluation.comparison_report import html_report
 
             page = html_report(found, values, products, names_in(texts), partial(_picture, store))
-            write_report(report, page.encode("utf-8", "replace"))
+            write_whole(report, page.encode("utf-8", "replace"))
     return values
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import uuid
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from orchestration import printing
 from orchestration.deployment import Deployment
-from vetrina.errors import SettingError, StoreError
+from orchestration.named_files import check_place, write_whole
 from vetrina.evaluation.evaluation import Plan
 from vetrina.evaluation.shop import Choice, assess
 from vetrina.pictures.likeness import DEFAULT_LIMITS, show_the_same
@@ -42,14 +41,8 @@ def evaluate_shop(
         from vetrina.evaluation.report import html_report
 
         page = html_report(found.evaluation, values, found.products, found.names, window.picture)
-        write_report(report, page.encode("utf-8", "replace"))
+        write_whole(report, page.encode("utf-8", "replace"))
     return values
-
-
-def check_place(report: Path | None) -> None:
-    """Raise SettingError when a report cannot be written there, before hours are spent on it."""
-    if report is not None and not report.parent.is_dir():
-        raise SettingError(f"There is no folder for the report {report}; choose another place")
 
 
 def duplicates_in_shop(deployment: Deployment, *, progress: printing.Steps) -> dict[str, Any]:
@@ -112,14 +105,3 @@ def showing(progress: printing.Steps, title: str) -> Iterator[None]:
         yield
     finally:
         progress.end()
-
-
-def write_report(file: Path, data: bytes) -> None:
-    """Put a file in a person's folder, whole or not at all. Raises StoreError."""
-    aside = file.with_name(f".{uuid.uuid4().hex}.part")
-    try:
-        aside.write_bytes(data)
-        aside.replace(file)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise StoreError(f"The report cannot be written to {file}: {error.strerror}; choose another place") from error

@@ -29,8 +29,11 @@ def executor_of(settings: Settings) -> dg.ExecutorDefinition:
 
 
 def run_tags(settings: Settings) -> Mapping[str, str]:
-    """Tags of every run: how long it may take, since a run whose worker was killed waits for ever otherwise."""
-    return {MAX_RUNTIME_TAG: str(settings.max_run_seconds)} if settings.max_run_seconds else {}
+    """Tags of every run: how long it may take, since a run whose worker was killed waits for ever otherwise.
+
+    They are there when it may take for ever, too: of a run without them dagster.yaml says that it may take a day.
+    """
+    return {MAX_RUNTIME_TAG: str(settings.max_run_seconds)}
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:

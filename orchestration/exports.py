@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestration import printing
 from orchestration.deployment import Deployment
+from orchestration.named_files import check_place
 from vetrina.errors import NotFound, SettingError
 from vetrina.exporting.changes import Change, between, current_table, has_table, whole
 from vetrina.exporting.database import is_database, write_database
@@ -50,13 +51,15 @@ def export_table(
 
 
 def _into_file(store: Store, file: Path, since: str | None, progress: printing.Steps) -> dict[str, Any]:
+    check_place(file)
     table = current_table(store)
     if since is not None and not has_table(store, since):
         raise NotFound(f"There is no table {since!r} in {store.root} (any more); export the whole without --since")
     counts = {"products": 0, "removed": 0}
 
     def counted() -> Iterator[Change]:
-        for change in whole(store, table.name) if since is None else between(store, since, table.name):
+        lists = whole(store, table.name)
+        for change in lists if since is None else between(whole(store, since), lists):
             counts["products" if change.similar else "removed"] += 1
             if sum(counts.values()) % _SHOWN_EVERY == 0:
                 progress.count("products", sum(counts.values()))

@@ -1,6 +1,7 @@
 """Where Dagster keeps its history, and how what a killed run left behind is put right."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,17 +66,16 @@ def make_home(folder: Path) -> None:
 
 
 def process_name() -> str:
-    """This process in a way that no later one shares: the machine's boot, the number, the start time."""
-    return _name_of(os.getpid()) or f"{os.getpid()}"
+    """This process in a way that no other shares: where its number means one process, the number, the start time."""
+    return ":".join((*_place(), f"{os.getpid()}", _started(os.getpid())))
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> None:
     """Mark runs of the command line whose process is gone as failed, and free the pool places that they held."""
-    boot = _boot()
     active = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
     for run in instance.get_runs(active):
         name = run.tags.get(PID_TAG)
-        if name is None or (name.startswith(boot) and _name_of(int(name.split(":")[1])) == name):
+        if name is None or not process_is_gone(name):
             continue
         instance.report_run_failed(run, "The process that ran this is gone; run the command again to go on.")
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
@@ -84,7 +84,8 @@ def end_dead_runs(instance: dg.DagsterInstance) -> None:
 def end_runs_before_boot(instance: dg.DagsterInstance) -> None:
     """Mark runs as failed that began before this machine last started: nobody else tells Dagster of a power failure.
 
-    For an instance whose runs all live on this machine (`make ui`). Runs that ask to be started anew are.
+    For an instance whose daemon starts its runs on this machine (`make ui`); those of commands may live elsewhere. Runs
+    that ask to be started anew are.
     """
     booted = _booted_at()
     lost = dg.RunsFilter(
@@ -92,18 +93,32 @@ def end_runs_before_boot(instance: dg.DagsterInstance) -> None:
     )
     for record in instance.get_run_records(lost):
         run = record.dagster_run
+        process = run.tags.get(PID_TAG)
+        if process is not None and not process_is_gone(process):
+            continue
         if (record.start_time or record.update_timestamp.timestamp()) < booted:
             instance.report_run_failed(run, "The machine was started anew while this ran.")
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 def process_is_gone(name: str) -> bool:
-    """Whether a process of this machine, since it was last started, has ended; of others nothing is known."""
-    return name.startswith(_boot()) and _name_of(int(name.split(":")[1])) != name
+    """Whether a process has ended: one of this container, or of this host before it was last started.
+
+    Of other hosts and containers nothing is known.
+    """
+    *named, number, started = name.split(":")
+    host, boot, numbers = _place()
+    if len(named) == 1:  # by a former version, which ran here or was stopped for this one
+        named = [host, *named, numbers]
+    if named == [host, boot, numbers]:
+        return _started(int(number)) != started
+    return named[0] == host and named[1] != boot
 
 
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+def _place() -> tuple[str, str, str]:
+    """Where a process number means one process: the host, this start of it, the numbers' namespace (a container)."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return socket.gethostname(), boot, f"{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
 def _booted_at() -> float:
@@ -112,12 +127,12 @@ def _booted_at() -> float:
     return float(next(line.split()[1] for line in lines if line.startswith("btime")))
 
 
-def _name_of(pid: int) -> str | None:
+def _started(number: int) -> str:
+    """When a process began, in ticks since the boot, so that its number given out again is told from it."""
     try:
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
-        return None
-    return f"{_boot()}:{pid}:{started}"
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 if __name__ == "__main__":  # before `make ui` starts the daemon

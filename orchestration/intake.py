@@ -13,11 +13,12 @@ from orchestration.deployment import Deployment
 from orchestration.home import open_instance
 from orchestration.runs import RunFailed, RunReport, run_batch, run_publish
 from resources.configured import read_options_of, sync_order_of
-from vetrina.catalog.batches import Batch, list_batches, register_file
+from vetrina.catalog.batches import Batch, left_behind, list_batches, register_file
 from vetrina.catalog.source_files import content_of, open_source
 from vetrina.catalog.syncing import check_snapshot, sync_catalog
 from vetrina.errors import CatalogError, NotFound
 from vetrina.states import FAILED
+from vetrina.store import Store
 
 Report = dict[str, Any]
 
@@ -44,7 +45,7 @@ def add_catalogs(
     progress: Progress,
     confirmed: bool = False,
 ) -> Report:
-    """Register each source as a batch, work it, and publish once for all of them.
+    """Register each source as a batch, work it and what was left of its catalog, and publish once for all of them.
 
     A catalog that cannot be used is reported under "failed"; the others go on.
 
@@ -64,7 +65,14 @@ def add_catalogs(
             failed.append({"catalog": source, "error": str(error)})
     if not batches:
         raise CatalogError("\n".join(failure["error"] for failure in failed))
-    return _work(deployment, batches, failed, retry=False, progress=progress)
+    return _work(deployment, _with_those_left(deployment.store, batches), failed, retry=False, progress=progress)
+
+
+def _with_those_left(store: Store, batches: list[tuple[Batch, bool]]) -> list[tuple[Batch, bool]]:
+    """The batches, each after those of its catalog that a killed command or a failed run left."""
+    is_new = {batch.key: new for batch, new in batches}
+    all_of_them = {one.key: one for batch, _ in batches for one in (*left_behind(store, batch.catalog), batch)}
+    return [(batch, is_new.get(key, False)) for key, batch in all_of_them.items()]
 
 
 def _register(
@@ -98,7 +106,7 @@ def sync_source(
     confirmed: bool,
     progress: Progress,
 ) -> Report:
-    """Sync a whole catalog, work what changed, and publish.
+    """Sync a whole catalog, work what changed and what an earlier sync left undone, and publish.
 
     Args:
         source: a path, s3:// or http(s) address; None: VETRINA_SYNC_SOURCE, under its name.
@@ -117,8 +125,11 @@ def sync_source(
     order = dataclasses.replace(order, name=name or order.name, dry_run=dry_run, confirmed=confirmed, origin="command")
     result = sync_catalog(deployment.store, order)
     report: Report = {"batches": [], "failed": [], "published": None}
+    batches = [(batch, False) for batch in result.left]
     if result.batch is not None:
-        report = _work(deployment, [(result.batch, True)], [], retry=False, progress=progress)
+        batches.append((result.batch, True))
+    if batches:
+        report = _work(deployment, batches, [], retry=False, progress=progress)
     report["sync"] = {
         "catalog": result.catalog,
         "source": result.source,
@@ -168,7 +179,7 @@ def _work(
         entry |= {"rows": found.rows, "states": dict(found.states), "reasons": dict(found.reasons)}
         entry["problems"] = [problem.as_json() for problem in found.problems]
         report["batches"].append(entry)
-    names = ("fetched", "detected", "embedded", "reused")
+    names = ("fetched", "detected", "embedded", "reused", "kept")
     report["total"] = {name: sum(entry["cost"][name] for _, entry in done) for name in names}
     return report
 
@@ -199,12 +210,13 @@ def _batch_report(batch: Batch, new: bool, run: RunReport) -> Report:
         "batch": batch.key,
         "catalog": batch.source,
         "new": new,
-        "removed_by_snapshot": run.metadata["catalog"]["removed"],
+        "removed_by_snapshot": run.metadata["catalog"]["removed_by_snapshot"],
         "cost": {
             "fetched": images["fetched"],
             "detected": crops["detected"],
             "embedded": vectors["embedded"],
             "reused": images["reused"] + images["unchanged"],
+            "kept": images["kept"],
         },
         "run_id": run.run_id,
         "seconds": round(run.seconds, 2),

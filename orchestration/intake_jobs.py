@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from orchestration.executors import run_tags
 from resources.configured import read_options_of, sync_order_of
 from resources.storage import StoreResource
 from vetrina.catalog.syncing import SyncResult, sync_catalog
@@ -52,6 +53,7 @@ def large_file_job(settings: Settings) -> dg.JobDefinition:
     @dg.job(
         name=LARGE_FILE_JOB,
         executor_def=dg.in_process_executor,
+        tags=dict(run_tags(settings)),
         description="A file of the watched folder that is too large for a tick becomes a batch.",
     )
     def job() -> None:
@@ -83,6 +85,8 @@ def sync_job(settings: Settings) -> dg.JobDefinition:
         except CatalogError as error:
             raise _failure(error) from None  # the reason is all that helps
         context.add_output_metadata(_metadata(result))
+        for batch in result.left:
+            context.log.info(f"Batch {batch.key} was left undone by a command; registered_batches launches its run")
         context.log.info(
             result.skipped
             if result.batch is None
@@ -92,6 +96,7 @@ def sync_job(settings: Settings) -> dg.JobDefinition:
     @dg.job(
         name=SYNC_JOB,
         executor_def=dg.in_process_executor,
+        tags=dict(run_tags(settings)),
         description="VETRINA_SYNC_SOURCE as a snapshot: what changed becomes a batch, what vanished is removed.",
     )
     def job() -> None:
@@ -114,6 +119,8 @@ def _metadata(result: SyncResult) -> dict[str, Any]:
         said["skipped"] = result.skipped
     if result.batch is not None:
         said["batch"] = result.batch.key
+    if result.left:
+        said["left"] = [batch.key for batch in result.left]
     if result.difference is not None:
         said |= dataclasses.asdict(result.difference)
     return said

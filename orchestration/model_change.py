@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -19,14 +19,15 @@ from dagster import DagsterInstance
 from assets.partitions import BATCHES_PER_RUN, catalog_batch
 from orchestration.deployment import Deployment
 from orchestration.jobs import BATCH_JOB
-from orchestration.run_history import back_off, runs_of
+from orchestration.run_history import PARTITION, back_off, runs_of
 from vetrina.settings import Settings
 from vetrina.words import counted
 
 MODELS_TAG = "vetrina/embeddings"
 """Run tag: the fingerprint of the embeddings that the run is to make."""
+_ATTEMPT_TAG = "vetrina/attempt"
+"""Run tag: how often the batches of the run were tried before, so that not all of those runs need be read."""
 _START, _END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-_PARTITION = "dagster/partition"
 _SIZES = (BATCHES_PER_RUN, 10, 1)
 """Batches of a stretch by attempt. After the last a batch is given up for a while, then all begins again."""
 _FIRST_WAIT, _LONGEST_WAIT = 60.0, 3600.0  # seconds
@@ -44,12 +45,14 @@ class Backfill:
         active: keys that a run has in hand.
         attempts: key → runs that ended without its embeddings.
         ended: key → when the last of them did, in seconds since 1970.
+        newest: key → id of the newest of them.
     """
 
     order: list[str]
     active: set[str] = field(default_factory=set)
     attempts: Counter[str] = field(default_factory=Counter)
     ended: dict[str, float] = field(default_factory=dict)
+    newest: dict[str, str] = field(default_factory=dict)
 
     def given_up(self, key: str) -> bool:
         """Whether the batch was tried often enough, alone at last."""
@@ -67,8 +70,9 @@ def backfill_so_far(instance: DagsterInstance, fingerprint: str, now: float) -> 
     """Read the history of the runs that this module asked for."""
     found = Backfill(list(instance.get_dynamic_partitions(str(catalog_batch.name))))
     place = {key: number for number, key in enumerate(found.order)}
+    told: Counter[str] = Counter()
     for run in runs_of(instance, BATCH_JOB, now, {MODELS_TAG: fingerprint}):
-        start, end = (run.tags.get(tag) or run.tags.get(_PARTITION, "") for tag in (_START, _END))
+        start, end = (run.tags.get(tag) or run.tags.get(PARTITION, "") for tag in (_START, _END))
         if start not in place or end not in place:
             continue
         for key in found.order[place[start] : place[end] + 1]:
@@ -76,7 +80,10 @@ def backfill_so_far(instance: DagsterInstance, fingerprint: str, now: float) -> 
                 found.active.add(key)
             else:
                 found.attempts[key] += 1
+                told[key] = max(told[key], int(run.tags.get(_ATTEMPT_TAG, "0")) + 1)
                 found.ended[key] = max(run.ended, found.ended.get(key, 0.0))
+                found.newest.setdefault(key, run.run_id)
+    found.attempts |= told  # the larger of the two: runs may be too many to read, or of a version that told nothing
     return found
 
 
@@ -97,13 +104,13 @@ def stretches(outdated: Sequence[str], so_far: Backfill, now: float) -> list[lis
     return found
 
 
-def requests(fingerprint: str, found: Sequence[Sequence[str]], attempts: Mapping[str, int]) -> list[dg.RunRequest]:
-    """A run for each stretch of batches."""
+def requests(fingerprint: str, found: Sequence[Sequence[str]], so_far: Backfill) -> list[dg.RunRequest]:
+    """A run for each stretch of batches, under a key that no run has had: it names the run before."""
     asked = []
     for keys in found:
-        attempt = attempts.get(keys[0], 0)
-        tags = {MODELS_TAG: fingerprint}
-        run_key = f"{fingerprint}:{keys[0]}:{keys[-1]}:{attempt}"
+        attempt = so_far.attempts[keys[0]]
+        tags = {MODELS_TAG: fingerprint, _ATTEMPT_TAG: str(attempt)}
+        run_key = f"{fingerprint}:{keys[0]}:{keys[-1]}:{attempt}:{so_far.newest.get(keys[0], '')}"
         if len(keys) == 1:
             asked.append(dg.RunRequest(run_key=run_key, partition_key=keys[0], asset_selection=_ASSETS, tags=tags))
         else:
@@ -138,7 +145,7 @@ def model_change_sensor(settings: Settings) -> dg.SensorDefinition:
             return dg.SensorResult(dynamic_partitions_requests=[catalog_batch.build_add_request(unknown)])
         found = stretches(outdated, so_far, time.time())
         if found:
-            return dg.SensorResult(run_requests=requests(fingerprint, found, so_far.attempts))
+            return dg.SensorResult(run_requests=requests(fingerprint, found, so_far))
         lost = [key for key in outdated if so_far.given_up(key)]
         if lost:
             named = ", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")

@@ -93,6 +93,8 @@ def intake(report: dict[str, Any]) -> None:
         f"{total['fetched']} fetched, {total['detected']} detected, {total['embedded']} embedded, "
         f"{counted(total['reused'], 'picture', 'pictures')} reused"
     )
+    if total["kept"]:
+        _out.print(f"{total['kept']} of these as they were before: their servers fail now, and could not say")
     if report["published"] is not None:
         found = report["published"]
         verb = "published" if found["built"] else "unchanged"
@@ -144,7 +146,9 @@ def answer(report: dict[str, Any]) -> None:
         missed = ", ".join(map(escape, report["missed"])) or "none of them"
         _out.print(f"Compared with everything; the index alone would have missed: {missed}")
     if report["picture"]:
-        _out.print(f"Drawn in {escape(report['picture'])}")
+        every = len(report["similar"])
+        some = f": the first {report['drawn']} of {every}" if report["drawn"] < every else ""
+        _out.print(f"Drawn in {escape(report['picture'])}{some}")
     _notes(report["problems"])
 
 
@@ -275,7 +279,7 @@ def exported(report: dict[str, Any]) -> None:
     if report["since"] is None:
         _out.print(f"{whole}: {report['products']} products written")
     elif report["since"] == report["table"]:
-        _out.print(f"{whole} is there already")
+        _out.print(f"Nothing has changed since table {report['table']}")
     else:
         _out.print(
             f"{whole} since {report['since']}: {report['products']} products changed, {report['removed']} removed"

@@ -111,13 +111,14 @@ def rebuild_sensor(settings: Settings) -> dg.SensorDefinition:
         wanted = deployment.wanted()
         why = why_not_published(deployment.store, wanted)
         since = min(_since(context.cursor, now), now) if why is not None else now
-        found, attempts = situation(context.instance, deployment, wanted, why, now, since)
+        found, newest = situation(context.instance, deployment, wanted, why, now, since)
         reason = why_not_now(found)
         if reason is not None:
             cursor = "" if why is None else json.dumps({"since": since})
             return dg.SensorResult(skip_reason=reason, cursor=cursor)
         context.log.info(f"The index is rebuilt: {why}")
-        request = dg.RunRequest(run_key=f"{wanted.digest}:{attempts}", tags={INDEX_TAG: wanted.digest})
+        # A key that no run has had: it names the run before.
+        request = dg.RunRequest(run_key=f"{wanted.digest}:{newest}", tags={INDEX_TAG: wanted.digest})
         return dg.SensorResult(run_requests=[request], cursor=json.dumps({"since": now}))
 
     return rebuild
@@ -125,10 +126,10 @@ def rebuild_sensor(settings: Settings) -> dg.SensorDefinition:
 
 def situation(
     instance: DagsterInstance, deployment: Deployment, wanted: Wanted, why: str | None, now: float, since: float
-) -> tuple[Situation, int]:
-    """What there is to decide by, and how many publications of just this were asked for before."""
+) -> tuple[Situation, str]:
+    """What there is to decide by, and the run id of the newest publication of just this, if there was one."""
     if why is None:
-        return Situation(None), 0
+        return Situation(None), ""
     outdated, lost = _not_worked(instance, deployment, wanted, now)
     before = runs_of(instance, PUBLISH_JOB, now, {INDEX_TAG: wanted.digest}, lost_after=_LOST_AFTER)
     ended = [run for run in before if not run.active]
@@ -147,7 +148,7 @@ def situation(
             attempts=len(ended),
             rested=now - max((run.ended for run in ended), default=0.0),
         ),
-        len(before),
+        before[0].run_id if before else "",
     )
 
 

@@ -10,6 +10,8 @@ from dagster import DagsterInstance
 
 from orchestration.home import PID_TAG, process_is_gone
 
+PARTITION, RUN_KEY = "dagster/partition", "dagster/run_key"
+"""Run tags of Dagster's: the batch, and the key under which a sensor asked for the run."""
 _ACTIVE = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
@@ -20,7 +22,8 @@ _ACTIVE = [
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 LOST_AFTER = 12 * 3600.0
 """Seconds without news after which a run counts as killed with its machine, and nobody told Dagster."""
-_MOST = 500
+_MOST = 10_000
+"""Runs that are read: 2 s of a sensor's tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,12 @@ class PastRun:
     """A run as a sensor sees it.
 
     Attributes:
+        run_id: part of the run key of the one that is asked for after it, which no run can have had then.
         active: queued or under way; a run whose process is known to be gone is not.
         ended: when it ended, or was last heard of: seconds since 1970.
     """
 
+    run_id: str
     tags: dict[str, str]
     active: bool
     ended: float
@@ -46,7 +51,7 @@ def runs_of(
     active_only: bool = False,
     lost_after: float = LOST_AFTER,
 ) -> list[PastRun]:
-    """Runs of a job, newest first, the last few hundred of them.
+    """Runs of a job, newest first, the last thousands of them.
 
     Args:
         now: seconds since 1970.
@@ -62,7 +67,7 @@ def _past(record: dg.RunRecord, now: float, lost_after: float) -> PastRun:
     process = run.tags.get(PID_TAG)
     lost = now - heard > lost_after or (process is not None and process_is_gone(process))
     active = run.status in _ACTIVE and not lost
-    return PastRun(dict(run.tags), active, record.end_time or heard)
+    return PastRun(run.run_id, dict(run.tags), active, record.end_time or heard)
 
 
 def back_off(attempts: int, first: float, most: float) -> float:

@@ -5,21 +5,22 @@ each batch that the watched folder or a sync registered. Whatever dies between t
 its run comes with the next tick. A batch that `vetrina add` or `vetrina sync` registered is worked by that command.
 """
 
-import hashlib
 import time
 
 import dagster as dg
 
 from assets.partitions import catalog_batch
 from orchestration.failed_batches import due_again
-from orchestration.intake_jobs import AGAIN_IF_IT_DIES, LARGE_FILE_JOB, large_file_config
+from orchestration.intake_jobs import AGAIN_IF_IT_DIES, LARGE_FILE_JOB
+from orchestration.large_files import runs_of_large
 from resources.configured import read_options_of
 from resources.storage import StoreResource
 from vetrina.catalog.batches import Batch, batches_to_launch
 from vetrina.catalog.problems import count_set_aside
-from vetrina.catalog.watching import Listed, WatchReport, watch
+from vetrina.catalog.watching import WatchReport, watch
 from vetrina.errors import VetrinaError
 from vetrina.settings import Settings
+from vetrina.words import in_utf8
 
 SOURCE_TAG = "vetrina/source"
 
@@ -54,17 +55,18 @@ def watched_folder(settings: Settings) -> dg.SensorDefinition:
                 budget=_SECONDS_OF_WORK,
                 large_bytes=_LARGE_BYTES,
             )
+            large = runs_of_large(context.instance, kept, settings.watch, report.large, time.time())
             standing = count_set_aside(kept)
         except VetrinaError as error:
-            context.log.error(str(error))
-            return dg.SensorResult(skip_reason=str(error))
+            said = in_utf8(str(error))
+            context.log.error(said)
+            return dg.SensorResult(skip_reason=said)
         for batch in report.registered:
             context.log.info(f"Registered batch {batch.key} from {batch.source}")
         for source, reason in report.aside:
             context.log.warning(f"Set aside {source}: {reason}")
-        if report.large:
-            # Asked for again at every tick until the job has left word; the run key keeps it one run.
-            return dg.SensorResult(run_requests=[_run_of_large(settings.watch, file) for file in report.large])
+        if large:
+            return dg.SensorResult(run_requests=large)
         return dg.SensorResult(skip_reason=_said(settings.watch, report, standing))
 
     return sensor
@@ -87,7 +89,8 @@ def registered_batches(job_name: str) -> dg.SensorDefinition:
         try:
             kept = store.open()
             new, wanted = batches_to_launch(kept, through, _RUNS_OF_ONE_TICK)
-            again = due_again(context.instance, kept, job_name, time.time())
+            left = {batch.key for batch in wanted if batch.origin == "command"}
+            again = due_again(context.instance, kept, job_name, time.time(), left)
         except VetrinaError as error:
             context.log.error(str(error))
             return dg.SensorResult(skip_reason=str(error), cursor=context.cursor)
@@ -96,7 +99,7 @@ def registered_batches(job_name: str) -> dg.SensorDefinition:
             nothing = f"{len(new)} new batches are worked already, or by a command"
         keys = list(dict.fromkeys(batch.key for batch in (*new, *wanted)))
         return dg.SensorResult(
-            run_requests=[*(_run_of(batch) for batch in wanted), *(_run_of(batch, failed) for batch, failed in again)],
+            run_requests=[*(_run_of(batch, batch.key) for batch in wanted), *(_run_of(*retry) for retry in again)],
             skip_reason=None if wanted or again else nothing,
             cursor=str(new[-1].sequence if new else through),
             dynamic_partitions_requests=[catalog_batch.build_add_request(keys)] if keys else [],
@@ -105,17 +108,10 @@ def registered_batches(job_name: str) -> dg.SensorDefinition:
     return sensor
 
 
-def _run_of(batch: Batch, failed: int = 0) -> dg.RunRequest:
-    """The run of a batch; one that failed before has another key, or it would be taken for the same."""
-    run_key = f"{batch.key}:{failed}" if failed else batch.key
+def _run_of(batch: Batch, run_key: str) -> dg.RunRequest:
     return dg.RunRequest(
         partition_key=batch.key, run_key=run_key, tags={SOURCE_TAG: batch.source[-250:], **AGAIN_IF_IT_DIES}
     )
-
-
-def _run_of_large(root: str, file: Listed) -> dg.RunRequest:
-    key = hashlib.sha256(f"{root}\0{file.name}\0{file.mark}".encode(errors="surrogateescape")).hexdigest()
-    return dg.RunRequest(run_key=key[:32], run_config=large_file_config(file.name), tags=AGAIN_IF_IT_DIES)
 
 
 def _said(root: str, report: WatchReport, standing: int) -> str:
@@ -131,9 +127,11 @@ def _said(root: str, report: WatchReport, standing: int) -> str:
         parts.append(f"{report.repeated} with content that was registered before")
     if report.waiting:
         parts.append(f"{report.waiting} not whole or not reachable yet")
+    if report.large:
+        parts.append(f"{len(report.large)} large, whose run is under way or comes later")
     if report.left:
         parts.append(f"{report.left} left for the next tick")
     parts += [f"set aside: {reason}" for _, reason in report.aside[:_MOST_SHOWN]]
     if standing:
         parts.append(f"{standing} set aside in all; `vetrina status` lists them")
-    return f"{root}: {'; '.join(parts) or 'nothing new'}"
+    return in_utf8(f"{root}: {'; '.join(parts) or 'nothing new'}")

@@ -8,10 +8,14 @@ from typing import Any
 
 from orchestration.deployment import Deployment
 from resources.models import model_fingerprints
+from vetrina.errors import SettingError
 from vetrina.garbage.needed import Fingerprints
 from vetrina.garbage.sweep import sweep
 from vetrina.index.publishing import restore_table
 from vetrina.index.versions import rollback, verify
+
+_OLDEST = 36_500
+"""Days: a century, which dates can be counted back by."""
 
 
 def roll_back(deployment: Deployment, to: str | None) -> dict[str, Any]:
@@ -28,6 +32,8 @@ def collect_garbage(
     deployment: Deployment, *, keep_versions: int, older_than_days: float, dry_run: bool, models: bool = False
 ) -> dict[str, Any]:
     """Delete what the shop under these settings does not need; fine-tuned models if asked to. Raises SettingError."""
+    if not 0 <= older_than_days <= _OLDEST:  # nan is not
+        raise SettingError(f"--older-than is {older_than_days:g} days; it must be from 0 to {_OLDEST}")
     fingerprints = model_fingerprints(deployment.detector, deployment.extractor)
     now = Fingerprints(**fingerprints, table=deployment.index.table())
     grace = timedelta(days=older_than_days)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
 
@@ -12,6 +13,10 @@ from support.fault_server import FaultServer
 from support.hub_server import HubServer, tiny_models
 from support.s3_server import S3Server, s3_server
 from support.shops import Shop, opened_shop
+
+# A machine that pauses is no fault of an example.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 PICTURES = Path(__file__).parent / "data" / "pictures"
 

@@ -127,7 +127,7 @@ class CoverageReader:
         return coverage
 
     def shop(self, listed: Excerpt | None = None) -> Coverage:
-        """Where each current product ended, and the rows of each catalog's newest file that were rejected or repeated."""
+        """Where each current product ended, and the rejected and repeated rows of each catalog's newest file."""
         listed = listed or self._first
         coverage = Coverage()
         held_by: Counter[int] = Counter(holding.sequence for holding in self._shop.values())

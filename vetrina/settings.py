@@ -7,6 +7,7 @@ reader of the environment; everything else is handed values.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -137,6 +138,7 @@ class Settings:
         "",
         "VETRINA_SYNC_SOURCE",
         "The whole catalog, synced on a schedule: a path, s3:// or http(s) address; empty: none.",
+        secret=True,  # an address may be signed
     )
     sync_name: str = _setting("", "VETRINA_SYNC_NAME", "The synced catalog's name; empty: its file's.")
     sync_cron: str = _setting("0 3 * * *", "VETRINA_SYNC_CRON", "When it is synced, as a cron line.")
@@ -154,10 +156,16 @@ class Settings:
         "How a Dagster run works through its steps: in_process, multiprocess, celery or kubernetes.",
     )
     celery_broker: str = _setting(
-        "redis://127.0.0.1:6379/0", "VETRINA_CELERY_BROKER", "Where Celery's tasks wait: a URL; may hold a password."
+        "redis://127.0.0.1:6379/0",
+        "VETRINA_CELERY_BROKER",
+        "Where Celery's tasks wait: a URL; may hold a password.",
+        secret=True,
     )
     celery_backend: str = _setting(
-        "", "VETRINA_CELERY_BACKEND", "Where Celery's results go: a URL; empty: the broker, which Redis can be both of."
+        "",
+        "VETRINA_CELERY_BACKEND",
+        "Where Celery's results go: a URL; empty: the broker, which Redis can be both of.",
+        secret=True,
     )
     max_run_seconds: int = _setting(
         86_400, "VETRINA_MAX_RUN_SECONDS", "A run that takes longer is ended by Dagster's daemon; 0: none is."
@@ -212,6 +220,10 @@ class Settings:
 
     def check(self) -> None:
         """Raise SettingError for a value out of its range."""
+        for item in dataclasses.fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SettingError(f"{item.metadata['env']} is {value}; it must be a finite number")
         shares = {
             "VETRINA_RECALL_TARGET": self.recall_target,
             "VETRINA_MIN_BOX": self.min_box,

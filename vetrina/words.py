@@ -9,6 +9,11 @@ def counted(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
 
+def in_utf8(text: str) -> str:
+    """The text, with what is no UTF-8 in it spelt out: names on disk need not be text, what is stored must be."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def nearest(name: str, known: Collection[str]) -> str:
     """The known names that are near, as a question, or else the first eight of them."""
     folded = {other.casefold(): other for other in known}

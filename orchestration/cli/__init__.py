@@ -1,6 +1,6 @@
 """The command line. Every verb takes --json; errors are one line and a non-zero exit.
 
-Exit codes: 0 done (also with some bad rows), 1 nothing could be done, 2 the command itself was wrong.
+Exit codes: 0 done (also with some bad rows), 1 something could not be done, 2 the command itself was wrong.
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ Exact = Annotated[bool, typer.Option("--exact", help="Compare with everything: w
 Confirm = Annotated[
     bool, typer.Option("--confirm-removals", help="Remove what a whole catalog lacks, however much it is.")
 ]
-Picture = Annotated[Path | None, typer.Option("--picture", help="Also draw the answer into this PNG file.")]
+Picture = Annotated[
+    Path | None, typer.Option("--picture", help="Also draw the answer, its 100 best at most, into this PNG file.")
+]
 
 
 @app.callback(invoke_without_command=True)

@@ -20,7 +20,7 @@ from vetrina.index.versions import current, verify
 from vetrina.settings import REPOSITORY
 
 DAEMON = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-w", "workspace.yaml"]
-PATIENCE = 300.0  # seconds; a tick comes every half minute and each run starts a process
+PATIENCE = 900.0  # seconds; a tick comes every half minute and each run starts a process
 
 
 @pytest.fixture

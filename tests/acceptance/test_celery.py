@@ -51,7 +51,7 @@ class Deployed:
         mark = {"test": uuid.uuid4().hex}  # the daemon's sensors launch runs, too
         tags = json.dumps(mark if partition is None else {**mark, "dagster/partition": partition})
         done = subprocess.run(
-            [*shlex.split(line), "--tags", tags], capture_output=True, text=True, timeout=120, cwd=REPOSITORY
+            [*shlex.split(line), "--tags", tags], capture_output=True, text=True, timeout=600, cwd=REPOSITORY
         )
         assert done.returncode == 0, done.stderr
         (found,) = instance.get_runs(dg.RunsFilter(tags=mark))

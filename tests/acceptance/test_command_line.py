@@ -167,7 +167,7 @@ def test_publishing_again_repairs_a_damaged_index(stocked: Shop, copied: Path) -
     done = run("add", stocked.folder / "spring.csv", "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert report["total"] == {"fetched": 0, "detected": 0, "embedded": 0, "reused": 3}
+    assert report["total"] == {"fetched": 0, "detected": 0, "embedded": 0, "reused": 3, "kept": 0}
     assert (report["published"]["built"], report["published"]["version"]) == (True, newest.version)
     assert shop_status(stocked.deployment, 0)["index"]["version"] == newest.version
 

@@ -47,7 +47,7 @@ def two_kinds(
     ],
 )
 def test_what_cannot_be_taught_is_one_line_and_a_failure(two_kinds: Shop, options: list[str], said: str) -> None:
-    done = subprocess.run([VETRINA, "finetune", *options, "--json"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([VETRINA, "finetune", *options, "--json"], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (1, "")
     lines = [line for line in done.stderr.splitlines() if not line.startswith("INFO: ")]
     assert len(lines) == 1 and lines[0].startswith(said), done.stderr

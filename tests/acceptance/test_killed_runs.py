@@ -97,7 +97,7 @@ class Add:
 
     def wait_until(self, come: Callable[[], bool]) -> None:
         """Wait for something that happens while the command runs."""
-        until = time.monotonic() + 100
+        until = time.monotonic() + 300
         while not come():
             assert self.process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < until, "it does not come"

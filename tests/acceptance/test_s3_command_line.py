@@ -17,7 +17,7 @@ VETRINA = str(Path(sys.executable).with_name("vetrina"))
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """`vetrina ...` in a process of its own, under the settings in force."""
-    return subprocess.run([VETRINA, *arguments], capture_output=True, text=True, timeout=120)
+    return subprocess.run([VETRINA, *arguments], capture_output=True, text=True, timeout=600)
 
 
 def report(*arguments: str) -> dict[str, Any]:

@@ -110,3 +110,17 @@ def test_a_rejected_row_tells_its_id_once_it_is_known(tmp_path: Path) -> None:
     (row,) = read(tmp_path, "c.csv", "id,path\n7,../a.jpg\n")
     assert isinstance(row, RejectedRow)
     assert (row.product_id, row.reason) == ("7", "picture-outside")
+
+
+@pytest.mark.parametrize("sep", ["", "sep=,\n"])
+@pytest.mark.parametrize("rows", ["X,x.jpg,hello\nY,y.jpg,hi\n", ""])
+def test_a_quote_left_open_among_the_column_names_does_not_swallow_the_rows(
+    tmp_path: Path, sep: str, rows: str
+) -> None:
+    with pytest.raises(CatalogError, match=r"line of column names.*quote.*closed"):
+        read(tmp_path, "c.csv", f'{sep}id,image,"note\n{rows}')
+
+
+def test_a_column_name_may_hold_a_line_break(tmp_path: Path) -> None:
+    (row,) = good(read(tmp_path, "c.csv", 'id,image,"price\n(EUR)"\n1,a.jpg,9'))
+    assert (row.line, row.attributes) == (3, {"price\n(EUR)": "9"})

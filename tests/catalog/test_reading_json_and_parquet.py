@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from support.catalog_files import faults, good, ids, parquet, read, taken_until_error
+from support.catalog_files import faults, good, ids, parquet, read, taken_until_error, written
 
 from vetrina.catalog import locations, reading
 from vetrina.catalog.reading import read_catalog
@@ -50,6 +50,36 @@ def test_cut_json_gives_its_whole_rows_and_then_says_that_it_is_cut(tmp_path: Pa
     rows, message = taken_until_error(read_catalog(file, name="c.json", base=str(tmp_path)))
     assert ids(rows) == ["1"]
     assert "cut" in message
+
+
+@pytest.mark.parametrize("name", ["SKU1", "info", "meta", "links", "schema", "data", "products"])
+@pytest.mark.parametrize("first", [False, True])
+def test_an_id_in_an_object_of_products_may_be_any_name(tmp_path: Path, name: str, first: bool) -> None:
+    rows = [f'"{name}": {{"path": "a.jpg"}}', '"SKU2": {"path": "b.jpg"}']
+    found = read(tmp_path, "c.json", "{" + ",".join(rows if first else rows[::-1]) + "}")
+    assert (sorted(ids(found)), faults(found)) == (sorted([name, "SKU2"]), [])
+
+
+def test_what_is_no_row_among_rows_by_id_is_rejected_wherever_it_stands(tmp_path: Path) -> None:
+    entries = ['"SKU1": null', '"SKU2": {"path": "a.jpg"}', '"meta": {"n": 3}', '"SKU3": 7', '"data": {}']
+    for _ in entries:
+        entries = [*entries[1:], entries[0]]
+        found = read(tmp_path, "c.json", "{" + ",".join(entries) + "}")
+        assert ids(found) == ["SKU2"]
+        assert sorted(row.line for row in found) == [1, 2, 3, 4, 5]
+        assert sorted(reason for _, reason in faults(found)) == [
+            "bad-json",
+            "bad-json",
+            "missing-picture",
+            "missing-picture",
+        ]
+
+
+def test_an_object_of_nothing_but_values_is_refused_however_many_they_are(tmp_path: Path) -> None:
+    for count in (3, 3000):
+        text = json.dumps({f"SKU{n}": None for n in range(count)})
+        with pytest.raises(CatalogError, match=r"holds no rows|no picture column"):
+            read(tmp_path, "c.json", text[:-1] + ', "x": []}')
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
@@ -114,6 +144,25 @@ def test_parquet_values_become_text(tmp_path: Path) -> None:
     assert "raw" not in first.attributes
     assert (second.product_id, second.attributes) == ("2.5", {})
     assert good(read(tmp_path, "c.parquet.gz", gzip.compress(content))) == [first, second]
+
+
+def test_columns_of_one_name_keep_their_own_values_in_parquet_as_in_csv(tmp_path: Path) -> None:
+    columns = [("id", ["1"]), ("c", [b"raw"]), ("path", ["a.jpg"]), ("c", ["x"]), ("c.d", ["z"]), ("c", [{"d": 7}])]
+    table = pa.Table.from_arrays([pa.array(values) for _, values in columns], names=[name for name, _ in columns])
+    (row,) = good(read(tmp_path, "c.parquet", written(table)))
+    assert row.attributes == {"c": "x", "c.d": "z", "c_2": '{"d":7}'}
+    (same,) = good(read(tmp_path, "c.csv", "id,path,c,c.d,c\n1,a.jpg,x,z,y\n"))
+    assert same.attributes == {"c": "x", "c.d": "z", "c_2": "y"}
+
+
+def test_a_wanted_parquet_column_of_bytes_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"no id column.*'path'.*'id' holds bytes.*text"):
+        read(tmp_path, "c.parquet", parquet({"id": [b"SKU1"], "path": ["a.jpg"], "raw": [b"x"]}))
+    with pytest.raises(CatalogError, match=r"no picture column.*'image' holds bytes"):
+        read(tmp_path, "c.parquet", parquet({"id": ["SKU1"], "image": [b"x"]}))
+    with pytest.raises(CatalogError, match="no picture column") as caught:
+        read(tmp_path, "c.parquet", parquet({"id": ["SKU1"], "raw": [b"x"]}))
+    assert "bytes" not in str(caught.value)
 
 
 def test_text_in_parquet_that_is_not_utf8_costs_its_row_only(tmp_path: Path) -> None:

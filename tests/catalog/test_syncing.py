@@ -21,7 +21,7 @@ from vetrina.errors import CatalogError, SourceUnreachable
 from vetrina.store import Store
 from vetrina.web_files import DownloadLimits
 
-QUICK = DownloadLimits(attempts=2, backoff=0.0, read_timeout=0.5, deadline=5, allow_private=True)
+QUICK = DownloadLimits(attempts=2, backoff=0.0, read_timeout=1.5, deadline=30, allow_private=True)
 
 
 def export(products: Mapping[str, str]) -> bytes:

@@ -1,10 +1,12 @@
 """The watched folder without Dagster: what is whole, what is new, what is set aside, and what a crash may not do."""
 
 import gzip
+import json
 import os
 import random
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vetrina.catalog.batches import Batch, list_batches
-from vetrina.catalog.problems import list_set_aside
+from vetrina.catalog.problems import list_set_aside, set_aside
 from vetrina.catalog.source_files import ReadOptions
 from vetrina.catalog.watching import Known, Listed, Look, WatchReport, list_folder, look, take_large, watch
 from vetrina.errors import CatalogError, StoreError
@@ -32,6 +34,7 @@ class Folder:
         self.path = home / "in"
         self.path.mkdir()
         self.store = Store(home / "store")
+        self.options = ReadOptions()
         self.now = 1_000_000.0
 
     def put(self, name: str, content: bytes) -> Path:
@@ -44,7 +47,7 @@ class Folder:
         return watch(
             self.store,
             str(self.path),
-            ReadOptions(),
+            self.options,
             settle=settle,
             budget=budget,
             large_bytes=large,
@@ -395,6 +398,16 @@ def test_a_large_file_is_left_to_a_job_which_takes_it_once(folder: Folder) -> No
     assert [entry.name for entry in folder.visit(large=60).large] == ["big.csv"]
 
 
+def test_what_was_wrong_with_a_large_file_is_forgotten_when_it_goes(folder: Folder) -> None:
+    file = folder.put("big.csv", ROWS)
+    folder.visit(large=60)
+    folder.visit(large=60)
+    set_aside(folder.store, str(file), "watch", "its run failed")
+    file.unlink()
+    folder.visit(large=60)
+    assert folder.aside == {}
+
+
 def test_a_file_whose_reading_takes_too_long_for_a_visit_counts_as_large(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +428,42 @@ def test_a_large_file_that_is_bad_is_set_aside_by_the_job(folder: Folder) -> Non
     assert len(report.aside) == 1
     assert folder.visit(large=1) == WatchReport()
     assert "no id column" in folder.aside["big.csv"]
+
+
+@pytest.mark.parametrize("large", [1, 1 << 30], ids=["large", "small"])
+def test_a_file_set_aside_for_its_columns_is_taken_once_the_settings_name_them(folder: Folder, large: int) -> None:
+    folder.put("spring.csv", b"artikel,image_url\nA,https://pics.example/1.jpg\n")
+
+    def settled() -> None:
+        for _ in range(2):
+            for entry in folder.visit(large=large).large:
+                take_large(folder.store, str(folder.path), entry.name, folder.options)
+        assert folder.visit(large=large) == WatchReport()
+
+    settled()
+    assert "VETRINA_ID_COLUMNS" in folder.aside["spring.csv"]
+    folder.options = ReadOptions(id_columns=("artikel",))
+    settled()
+    assert (folder.aside, len(folder.batches)) == ({}, 1)
+    folder.options = ReadOptions()  # what was taken stays so
+    settled()
+    assert (folder.aside, len(folder.batches)) == ({}, 1)
+
+
+def test_what_a_former_version_remembered_makes_no_doubles_and_is_read_anew_where_it_was_set_aside(
+    folder: Folder,
+) -> None:
+    folder.put("spring.csv", ROWS)
+    folder.put("bad.csv", b"artikel,image_url\nA,https://pics.example/1.jpg\n")
+    folder.settled()
+    (name,) = folder.store.names("intake/watched")
+    path = f"intake/watched/{name}"
+    known = json.loads(zlib.decompress(folder.store.read(path)))
+    folder.store.write(path, zlib.compress(json.dumps({file: value[:3] for file, value in known.items()}).encode()))
+    folder.options = ReadOptions(id_columns=("artikel", "id"))
+    folder.visit()
+    assert folder.aside == {}
+    assert sorted(batch.catalog for batch in folder.batches) == ["bad", "spring"]
 
 
 def test_a_folder_that_is_missing_or_no_folder_is_said_in_one_line(tmp_path: Path) -> None:

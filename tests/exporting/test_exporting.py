@@ -3,22 +3,34 @@
 import csv
 import json
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "index"))  # the samples live beside the index tests
+
+from index_samples import Item, built, unit
+
+from orchestration import printing
+from orchestration.deployment import Deployment
+from orchestration.exports import export_table
 from vetrina.errors import NotFound, SettingError, StoreError
 from vetrina.exporting import database
 from vetrina.exporting.changes import Change, Similar, between, current_table, has_table, whole
 from vetrina.exporting.database import is_database, write_database
 from vetrina.exporting.files import write_file
-from vetrina.index.publishing import CURRENT_TABLE, TABLE
+from vetrina.index.publishing import CURRENT_TABLE, TABLE, publish_table
+from vetrina.index.settings import IndexSettings, TableSettings
 from vetrina.index.table import SIMILAR_SCHEMA
+from vetrina.index.versions import publish
+from vetrina.settings import Settings
 from vetrina.store import Store
 
 Lists = Mapping[str, Sequence[tuple[str, float]]]  # product → (similar, score), best first
@@ -56,6 +68,10 @@ def store(tmp_path: Path) -> Store:
     return found
 
 
+def changes(store: Store, old: str = "old", new: str = "new") -> Iterator[Change]:
+    return between(whole(store, old), whole(store, new))
+
+
 def held(file: Path) -> dict[str, list[tuple[str, float]]]:
     """What the database says."""
     with sqlite3.connect(file) as connection:
@@ -74,7 +90,7 @@ def as_held(lists: Lists) -> dict[str, list[tuple[str, float]]]:
 
 def test_changes_are_the_lists_that_differ_and_the_products_that_went(store: Store) -> None:
     put(store, "new", NEW)
-    found = {change.product_id: [line.similar_id for line in change.similar] for change in between(store, "old", "new")}
+    found = {change.product_id: [line.similar_id for line in change.similar] for change in changes(store)}
     assert found == {"b": ["a"], "c": ["b", "a"], 'd"\n€': [], "e": ["a"]}
 
 
@@ -94,12 +110,91 @@ def test_the_old_table_with_the_changes_is_the_new_one(
     put(store, "old", old)
     put(store, "new", new)
     after = {change.product_id: change.similar for change in whole(store, "old")}
-    for change in between(store, "old", "new"):
+    for change in changes(store):
         assert after.get(change.product_id) != change.similar
         after[change.product_id] = change.similar
     assert {key: value for key, value in after.items() if value} == {
         c.product_id: c.similar for c in whole(store, "new")
     }
+
+
+@pytest.fixture(scope="module")
+def rebuilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str, str]:
+    """A shop of 800 products and its table, and the table after one product more: indexes built and projected anew."""
+    folder = tmp_path_factory.mktemp("rebuilt")
+    rng = np.random.default_rng(0)
+    spread = np.linspace(2, 0.1, 96)  # as of real pictures: a few directions vary most
+    places = rng.standard_normal((20, 96))[rng.integers(20, size=801)] + 0.6 * rng.standard_normal((801, 96))
+    vectors = unit(places * spread + 1)
+    items: list[Item] = [(f"p{row:03d}", f"w{row}", "whole", None, None, vectors[row]) for row in range(801)]
+    store, names = Store(folder / "store"), []
+    for count in (800, 801):
+        place = folder / str(count)
+        manifest = built(items[:count], place, IndexSettings(projection_dims=64, serve_with="exact"))
+        assert manifest.dims == 64
+        publish_table(store, publish(store, place, manifest), TableSettings(5, hide_duplicates=False, made_by="exact"))
+        names.append(current_table(store).name)
+    return store, names[0], names[1]
+
+
+def _content(similar: Sequence[Similar]) -> list[tuple[str, bool]]:
+    return [(line.similar_id, line.same_class) for line in similar]
+
+
+def test_one_more_product_changes_the_lists_that_name_other_products_and_not_every_score(
+    rebuilt: tuple[Store, str, str],
+) -> None:
+    store, old, new = rebuilt
+    was = {change.product_id: change.similar for change in whole(store, old)}
+    now = {change.product_id: change.similar for change in whole(store, new)}
+    assert sum(was[product] != now[product] for product in was) > 0.99 * len(was)
+    found = {change.product_id: change.similar for change in changes(store, old, new)}
+    assert found == {
+        product: similar
+        for product, similar in now.items()
+        if product not in was
+        or _content(was[product]) != _content(similar)
+        or any(abs(a.score - b.score) > 0.005 for a, b in zip(was[product], similar, strict=True))
+    }
+    assert "p800" in found and len(found) < len(now) / 2
+
+
+def test_a_rebuild_writes_into_a_database_what_changed_and_nothing_else(
+    rebuilt: tuple[Store, str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, old, new = rebuilt
+    monkeypatch.setattr(database, "_ROWS_AT_ONCE", 7)  # lists are cut by the pages that they are read in
+    store.write_json(CURRENT_TABLE, {"folder": f"similar_products/{old}", "index": "i"})
+    file = tmp_path / "shop.db"
+    assert write_database(store, f"sqlite:///{file}").products == 800
+    store.write_json(CURRENT_TABLE, {"folder": f"similar_products/{new}", "index": "i"})
+    done = write_database(store, f"sqlite:///{file}")
+    changed = {change.product_id for change in changes(store, old, new)}
+    assert (done.since, done.products, done.removed) == (old, len(changed), 0)
+    with sqlite3.connect(file) as connection:
+        rows = connection.execute("select product_id, rank, similar_id, since from similar_products").fetchall()
+    now = [(change.product_id, line.rank, line.similar_id) for change in whole(store, new) for line in change.similar]
+    assert sorted(row[:3] for row in rows) == now
+    assert {row[0] for row in rows if row[3] == new} == changed
+
+
+def test_a_score_is_another_one_when_it_moved_by_more_than_the_tolerance(store: Store) -> None:
+    put(store, "old", {"a": [("b", 0.5), ("c", 0.4)], "b": [("a", 0.5)], "c": [("a", 0.5), ("b", 0.4)]})
+    put(store, "new", {"a": [("b", 0.504), ("c", 0.396)], "b": [("a", 0.506)], "c": [("b", 0.5), ("a", 0.4)]})
+    assert [change.product_id for change in changes(store)] == ["b", "c"]
+
+
+def test_scores_that_move_a_little_with_every_table_do_not_leave_a_database_behind(
+    store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.db"
+    written = []
+    for step in range(6):
+        put(store, f"t{step}", {"a": [("b", 0.5 + 0.003 * step)]})
+        written.append(write_database(store, f"sqlite:///{file}").products)
+        (row,) = held(file)["a"]
+        assert row[1].expected == pytest.approx(0.5 + 0.003 * step, abs=0.005)
+    assert written == [1, 0, 1, 0, 1, 0]
 
 
 def test_a_csv_can_be_read_back_as_it_was(store: Store, tmp_path: Path) -> None:
@@ -118,7 +213,7 @@ def test_a_csv_can_be_read_back_as_it_was(store: Store, tmp_path: Path) -> None:
 
 def test_json_lines_hold_a_product_each_and_an_empty_list_for_one_that_went(store: Store, tmp_path: Path) -> None:
     put(store, "new", NEW)
-    write_file(between(store, "old", "new"), tmp_path / "out.jsonl")
+    write_file(changes(store), tmp_path / "out.jsonl")
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["product_id"] for line in lines] == ["b", "c", 'd"\n€', "e"]
     assert lines[0]["similar"] == [{"id": "a", "score": 0.8, "same_class": True}]
@@ -127,7 +222,7 @@ def test_json_lines_hold_a_product_each_and_an_empty_list_for_one_that_went(stor
 
 def test_a_parquet_of_changes_has_a_row_of_nulls_for_a_product_that_went(store: Store, tmp_path: Path) -> None:
     put(store, "new", NEW)
-    write_file(between(store, "old", "new"), tmp_path / "out.parquet")
+    write_file(changes(store), tmp_path / "out.parquet")
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert {"product_id": 'd"\n€', "rank": None, "similar_id": None, "score": None, "same_class": None} in rows
     assert len(rows) == 1 + 2 + 1 + 1
@@ -168,16 +263,40 @@ def test_a_database_is_written_whole_first_and_then_the_changes_only(store: Stor
     assert untouched == [("old",)]
 
 
-def test_a_database_whose_table_is_gone_from_the_store_is_written_whole(store: Store, tmp_path: Path) -> None:
+def test_a_database_whose_table_is_gone_from_the_store_gets_the_changes_too(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "shop.db"
     write_database(store, f"sqlite:///{file}")
     put(store, "new", NEW)
-    store.delete("similar_products/old/table.json")
+    for path in list(store.walk("similar_products/old")):
+        store.delete(path.path)
     done = write_database(store, f"sqlite:///{file}")
-    assert (done.since, done.products) == (None, 4)
+    assert (done.since, done.products, done.removed) == ("old", 3, 1)
     assert held(file) == as_held(NEW)
-    assert write_database(store, f"sqlite:///{file}", afresh=True).since is None
-    assert held(file) == as_held(NEW)
+
+
+def test_since_names_the_table_of_a_list_in_all_its_rows_also_when_it_only_became_shorter(
+    store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.db"
+    put(store, "old", {"a": [("b", 0.9), ("c", 0.5)], "b": [("a", 0.9), ("c", 0.4), ("d", 0.3)], "c": [("a", 0.5)]})
+    write_database(store, f"sqlite:///{file}")
+    put(store, "new", {"a": [("b", 0.9), ("d", 0.5)], "b": [("a", 0.9), ("c", 0.4)], "c": [("a", 0.5)]})
+    write_database(store, f"sqlite:///{file}")
+    with sqlite3.connect(file) as connection:
+        found = connection.execute("select product_id, since, count(*) from similar_products group by 1, 2").fetchall()
+    assert found == [("a", "new", 2), ("b", "new", 2), ("c", "old", 1)]
+
+
+def test_a_database_is_written_afresh_where_somebody_wrote_into_it(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "shop.db"
+    write_database(store, f"sqlite:///{file}")
+    with sqlite3.connect(file) as connection:
+        connection.execute("update similar_products set similar_id = 'x' where product_id = 'a'")
+        connection.execute("insert into similar_products values ('zz', 1, 'a', 0.5, 1, 'old')")
+    assert write_database(store, f"sqlite:///{file}").products == 0
+    done = write_database(store, f"sqlite:///{file}", afresh=True)
+    assert (done.since, done.products, done.removed) == (None, 4, 0)
+    assert held(file) == as_held(OLD)
 
 
 def test_an_export_that_fails_midway_leaves_the_database_as_it_was(
@@ -200,6 +319,43 @@ def test_an_export_that_fails_midway_leaves_the_database_as_it_was(
     monkeypatch.undo()
     assert write_database(store, f"sqlite:///{file}").since == "old"
     assert held(file) == as_held(NEW)
+
+
+def test_a_database_that_sorts_otherwise_is_not_compared_and_can_be_written_afresh(
+    store: Store, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.db"
+    with sqlite3.connect(file) as connection:
+        connection.execute("pragma encoding = 'UTF-16le'")
+        connection.execute("create table mine (name text)")
+    put(store, "old", {"é": [("a", 0.5)], "ā": [("a", 0.5)]})
+    write_database(store, f"sqlite:///{file}")
+    put(store, "new", {"é": [("b", 0.5)], "ā": [("a", 0.5)]})
+    with pytest.raises(StoreError, match="only --afresh"):
+        write_database(store, f"sqlite:///{file}")
+    assert write_database(store, f"sqlite:///{file}", afresh=True).products == 2
+    assert held(file) == {"é": [("b", 0.5)], "ā": [("a", 0.5)]}
+
+
+def test_a_person_is_told_what_an_export_wrote_and_not_that_a_new_file_was_there_already(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment = Deployment(Settings(store=store.root))
+
+    def said(target: str, since: str | None = None) -> str:
+        quiet = printing.Steps(quiet=True)
+        printing.exported(export_table(deployment, target, since=since, afresh=False, progress=quiet))
+        return capsys.readouterr().out.strip()
+
+    file, url = tmp_path / "out.csv", f"sqlite:///{tmp_path}/shop.db"
+    assert said(str(file)) == said(url) == "Table old: 4 products written"
+    assert said(str(file), "old") == said(url) == "Nothing has changed since table old"
+    assert file.read_text().splitlines() == ["product_id,rank,similar_id,score,same_class"]
+    put(store, "new", NEW)
+    assert said(str(file), "old") == said(url) == "Table new since old: 3 products changed, 1 removed"
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(SettingError, match="is a folder"):  # before all of it is written
+        said(str(tmp_path / "folder.csv"))
 
 
 def test_another_table_of_that_name_is_left_alone(store: Store, tmp_path: Path) -> None:

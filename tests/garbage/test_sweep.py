@@ -1,7 +1,11 @@
 """Garbage collection: what goes, what stays, and that nobody can tell afterwards but by the space."""
 
+import contextlib
 import gzip
+import math
 import random
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +23,8 @@ from vetrina.errors import NotFound, SettingError
 from vetrina.garbage import sweep as sweeping
 from vetrina.garbage.needed import Fingerprints
 from vetrina.garbage.sweep import Swept, sweep
-from vetrina.index.versions import current, history
-from vetrina.store import Store, blob_path
+from vetrina.index.versions import current, history, verify
+from vetrina.store import FileInfo, Store, blob_path
 
 DAY = timedelta(days=1)
 NAMES = ["oak-chair", "white-chair", "coffee-cup", "box", "umbrella", "bootie", "slippers", "teddy-bear"]
@@ -176,14 +180,21 @@ def test_a_batch_that_arrives_meanwhile_keeps_the_pictures_that_it_finds(
     assert set(shop.similar("box")) == set(NAMES) - {"box"}
 
 
-def test_old_index_versions_go_and_a_rollback_finds_what_it_needs(shop: Shop, server: FaultServer) -> None:
-    versions = []
-    for count in range(2, 7):
-        take(shop, server, "spring", NAMES[:count])
+def _versions(shop: Shop, server: FaultServer, count: int) -> list[str]:
+    """So many index versions, one after the other."""
+    made = []
+    for number in range(count):
+        take(shop, server, "spring", NAMES[: 2 + number])
         now = current(shop.deployment.store)
         assert now is not None
-        versions.append(now.version)
-        shop.deployment.store.write(f"reports/{now.version}/evaluation-1.html", b"report")
+        made.append(now.version)
+    return made
+
+
+def test_old_index_versions_go_and_a_rollback_finds_what_it_needs(shop: Shop, server: FaultServer) -> None:
+    versions = _versions(shop, server, 5)
+    for version in versions:
+        shop.deployment.store.write(f"reports/{version}/evaluation-1.html", b"report")
     report = swept(shop, keep=1)
     # The newest, and the one that a rollback serves.
     assert report.versions == sorted(versions[-2:])
@@ -220,6 +231,60 @@ def test_what_other_settings_made_goes_with_the_last_index_of_theirs(shop: Shop,
     found = fingerprints(shop)
     names = {Path(path).stem for path in files(shop, "batches") if "/labels/" in path or "/embeddings/" in path}
     assert names == {found.labels, found.embeddings}
+
+
+def test_a_rollback_to_a_version_that_is_about_to_go_does_not_get_it(
+    shop: Shop, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = _versions(shop, server, 4)
+    deployment, walk, told = shop.deployment, Store.walk, []
+
+    def back() -> None:
+        try:
+            told.append(roll_back(deployment, versions[0])["version"])
+        except NotFound as error:
+            told.append(str(error))
+
+    rollback = threading.Thread(target=back)
+
+    def walk_and_roll_back(store: Store, folder: str) -> Iterator[FileInfo]:
+        if folder == f"index/{versions[0]}" and rollback.ident is None:
+            rollback.start()
+            rollback.join(0.5)  # until it waits for its turn
+        return walk(store, folder)
+
+    monkeypatch.setattr(Store, "walk", walk_and_roll_back)
+    report = swept(shop, keep=1)
+    rollback.join()
+    assert report.versions == sorted(versions[-2:])
+    assert "There is no published index version" in told[0]
+    assert {record.version for record in history(deployment.store)} == set(versions[-2:])
+
+
+def test_a_rollback_while_much_else_goes_finds_what_its_version_needs_or_no_version(
+    shop: Shop, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = _versions(shop, server, 1)
+    shop.set(MIN_SCORE=0.9)
+    (batch,) = list_batches(shop.deployment.store)
+    shop.work(batch)
+    shop.publish()
+    _versions(shop, server, 2)
+    deployment, walk, told = shop.deployment, Store.walk, []
+
+    def walk_and_roll_back(store: Store, folder: str) -> Iterator[FileInfo]:
+        if folder == "batches" and not told:
+            told.append(folder)
+            with contextlib.suppress(NotFound):
+                roll_back(deployment, first)
+        return walk(store, folder)
+
+    monkeypatch.setattr(Store, "walk", walk_and_roll_back)
+    swept(shop, keep=1)
+    now = current(deployment.store)
+    assert told and now is not None
+    made = verify(deployment.store, now).fingerprints["labels"]
+    assert any(path.endswith(f"/labels/{made}.parquet") for path in files(shop, "batches"))
 
 
 def test_leftovers_of_killed_processes_go_and_strange_files_stay(shop: Shop, server: FaultServer) -> None:
@@ -299,7 +364,16 @@ def test_an_empty_store_has_no_garbage(shop: Shop) -> None:
     assert (report.kinds, report.left) == ({}, [])
 
 
-@pytest.mark.parametrize(("keep", "days"), [(0, 1.0), (1, -1.0)], ids=["no version", "a negative age"])
-def test_what_would_delete_too_much_is_refused(shop: Shop, keep: int, days: float) -> None:
-    with pytest.raises(SettingError):
+@pytest.mark.parametrize(
+    ("keep", "days", "told"),
+    [
+        (0, 1.0, "at least 1"),
+        (1, -1.0, "from 0 to 36500"),
+        (1, math.nan, "from 0 to 36500"),
+        (1, math.inf, "from 0 to 36500"),
+        (1, 1e6, "from 0 to 36500"),
+    ],
+)
+def test_what_would_delete_too_much_is_refused(shop: Shop, keep: int, days: float, told: str) -> None:
+    with pytest.raises(SettingError, match=told):
         collect_garbage(shop.deployment, keep_versions=keep, older_than_days=days, dry_run=False)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from index_samples import built, shop
 
-from vetrina.index import table_parts
-from vetrina.index.publishing import JSON, TABLE, publish_table, standing_table
+from vetrina.index import publishing, table_parts
+from vetrina.index.publishing import CURRENT_TABLE, JSON, TABLE, publish_table, restore_table, standing_table
 from vetrina.index.settings import IndexSettings, TableSettings
-from vetrina.index.versions import Published, publish
+from vetrina.index.versions import Published, publish, rollback
 from vetrina.index.wanted import table_folder
 from vetrina.store import Store
 
@@ -93,6 +95,51 @@ def test_one_that_was_interrupted_goes_on_and_has_the_same_bytes(
     assert [kept is None for kept in made] == [False, False, True, True, True]
     assert seen == [(90, 400), (180, 400), (270, 400), (360, 400), (400, 400)]
     assert [store.read(f"{folder}/{name}") for name in names] == whole
+
+
+def test_what_a_table_was_put_together_from_goes_also_when_its_last_moment_was_interrupted(
+    index: tuple[Store, Published], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, published = index
+    settings = TableSettings(4, hide_duplicates=False, made_by="exact")
+    monkeypatch.setattr(table_parts, "PART_PRODUCTS", 90)
+
+    def killed(store: Store, folder: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once, pytest.raises(KeyboardInterrupt):
+        once.setattr(publishing, "drop_parts", killed)
+        publish_table(store, published, settings)
+    folder = table_folder(published.version, settings)
+    assert standing_table(store, published, settings) is not None and len(store.names(f"{folder}/parts")) == 5
+    assert not publish_table(store, published, settings).built
+    assert store.names(f"{folder}/parts") == []
+
+
+def test_a_rollback_does_not_wait_for_a_table_that_is_being_made_and_is_not_undone_by_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    old, new = (
+        publish(store, tmp_path / str(seed), built(shop(20, 4, seed=seed), tmp_path / str(seed))) for seed in (1, 2)
+    )
+    folders = [table_folder(one.version, EXACT) for one in (old, new)]
+    publish_table(store, old, EXACT)
+    restored: list[bool] = []
+
+    def back(to: Published) -> bool:
+        return restore_table(store, rollback(store, to.version), EXACT)
+
+    def roll_back(done: int, total: int) -> None:
+        one = threading.Thread(target=lambda: restored.append(back(old)), daemon=True)
+        one.start()
+        one.join(60)
+
+    publish_table(store, new, EXACT, progress=roll_back)
+    assert restored == [True] and store.exists(f"{folders[1]}/table.json")
+    assert store.read_json(CURRENT_TABLE) == {"folder": folders[0], "index": old.version}
+    assert not publish_table(store, new, EXACT).built
+    assert store.read_json(CURRENT_TABLE)["folder"] == folders[0]
+    assert back(new)
+    assert store.read_json(CURRENT_TABLE) == {"folder": folders[1], "index": new.version}
 
 
 def test_tables_of_before_there_was_a_choice_are_found_and_are_exact(index: tuple[Store, Published]) -> None:

@@ -165,7 +165,7 @@ def test_a_split_asks_only_its_own_and_finds_only_the_others(compare: Callable[.
         (({"last_word": True}), SettingError, "give the label with --label"),
         (({"k": 8}), SettingError, "k is 8, but only 7 products can be found by a query"),
         (({"label": "category", "k": 9}), SettingError, "k is 9, but only 7 products"),
-        (({"report": Path("/no/such/folder/r.html")}), SettingError, "no folder for the report"),
+        (({"report": Path("/no/such/folder/r.html")}), SettingError, "no folder for /no/such/folder/r.html"),
     ],
     ids=["same", "near", "none", "label", "split", "last-word", "k", "k-with-label", "report"],
 )

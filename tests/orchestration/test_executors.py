@@ -1,16 +1,22 @@
 """Executors by setting, and what the steps ask of each."""
 
+import logging
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._daemon.monitoring.run_monitoring import check_run_timeout
 from dagster_k8s.job import DagsterK8sJobConfig, construct_dagster_k8s_job, get_user_defined_k8s_config
 
-from orchestration.definitions import BATCH_JOB, PUBLISH_JOB, build_defs
+from orchestration.definitions import build_defs
 from orchestration.executors import celery_config
+from orchestration.intake_jobs import LARGE_FILE_JOB, SYNC_JOB
+from orchestration.jobs import BATCH_JOB, FINETUNE_JOB, PUBLISH_JOB
+from orchestration.trial_job import TRIAL_JOB
 from vetrina.errors import SettingError
 from vetrina.settings import Settings
 
@@ -97,7 +103,24 @@ def test_a_broker_that_is_no_url_is_refused_without_repeating_it(field: str) -> 
     assert "a-secret" not in str(refused.value)
 
 
-def test_runs_carry_how_long_they_may_take() -> None:
-    job = build_defs(max_run_seconds=600).resolve_job_def(BATCH_JOB)
-    assert job.run_tags["dagster/max_runtime"] == "600"
-    assert "dagster/max_runtime" not in build_defs(max_run_seconds=0).resolve_job_def(BATCH_JOB).run_tags
+JOBS = (BATCH_JOB, PUBLISH_JOB, FINETUNE_JOB, TRIAL_JOB, LARGE_FILE_JOB, SYNC_JOB)
+
+
+@pytest.mark.parametrize("seconds", [600, 0])
+def test_the_runs_of_every_job_carry_how_long_they_may_take(seconds: int) -> None:
+    definitions = build_defs(max_run_seconds=seconds)
+    carried = {name: definitions.resolve_job_def(name).run_tags.get("dagster/max_runtime") for name in JOBS}
+    assert carried == dict.fromkeys(JOBS, str(seconds))
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(0, dg.DagsterRunStatus.STARTED), (600, dg.DagsterRunStatus.FAILURE)])
+def test_dagster_ends_a_run_of_two_days_unless_the_setting_is_none(seconds: int, left: dg.DagsterRunStatus) -> None:
+    job = build_defs(max_run_seconds=seconds).resolve_job_def(BATCH_JOB)
+    by_default = 86_400.0  # `max_runtime_seconds` in dagster.yaml
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(job, tags=dict(job.run_tags), status=dg.DagsterRunStatus.STARTED)
+        (record,) = instance.get_run_records()
+        record = record._replace(start_time=time.time() - 2 * 86_400)
+        check_run_timeout(instance, record, logging.getLogger(__name__), by_default)
+        (found,) = instance.get_runs()
+        assert (found.run_id, found.status) == (run.run_id, left)

@@ -1,8 +1,11 @@
 """Sensors, schedule and jobs of intake: what a tick says and asks for, and that files become runs by themselves."""
 
+import dataclasses
 import gzip
+import os
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +21,10 @@ from orchestration.definitions import BATCH_JOB, build_defs
 from orchestration.failed_batches import MOST_TRIES
 from orchestration.home import make_home
 from orchestration.intake_jobs import LARGE_FILE_JOB, SYNC_JOB
-from vetrina.catalog.batches import list_batches
+from resources.configured import sync_order_of
+from vetrina.catalog.batches import Batch, list_batches
+from vetrina.catalog.problems import set_aside
+from vetrina.catalog.syncing import sync_catalog
 from vetrina.errors import SettingError
 
 ROWS = "id,image_url\n1,https://pics.example/1.jpg\n"
@@ -88,6 +94,32 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
     (event,) = result.filter_events(lambda event: event.is_step_failure or event.is_step_up_for_retry)
     error = event.event_specific_data.error
     return str((error.cause or error).message)
+
+
+def _start(ticker: Ticker, request: dg.RunRequest, job: str) -> dg.DagsterRun:
+    """The run that the daemon would start for a request, not worked."""
+    told = {"dagster/partition": request.partition_key, "dagster/run_key": request.run_key}
+    return ticker.instance.create_run_for_job(
+        build_defs().resolve_job_def(job),
+        run_config=request.run_config or None,
+        tags={**request.tags, **{tag: value for tag, value in told.items() if value is not None}},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+
+
+def _fail(ticker: Ticker, request: dg.RunRequest, job: str = BATCH_JOB) -> None:
+    ticker.instance.report_run_failed(_start(ticker, request, job))
+
+
+@pytest.fixture
+def hours_later(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on it is two hours later for the sensors, longer than any pause."""
+
+    def later() -> None:
+        ahead = time.time() + 2 * 3600
+        monkeypatch.setattr("orchestration.sensors.time", SimpleNamespace(time=lambda: ahead))
+
+    return later
 
 
 def test_without_a_folder_the_sensor_says_how_to_switch_it_on(shop: Shop, ticker: Ticker) -> None:
@@ -220,6 +252,24 @@ def test_a_folder_that_cannot_be_read_is_one_line_in_the_tick_and_other_intake_g
     assert len(ticker.tick("registered_batches")[0]) == 1
 
 
+def test_a_watched_folder_whose_name_is_no_text_is_said_in_each_tick_and_stops_none(
+    shop: Shop, folder: Path, ticker: Ticker
+) -> None:
+    damaged = folder / os.fsdecode(b"caf\xe9")
+    damaged.mkdir()
+    (damaged / "spring.csv").write_text(ROWS)
+    shop.set(WATCH=damaged)
+    _, said = ticker.tick("watched_folder")
+    assert "has a name that is no UTF-8; rename the folder, or move the catalog" in said
+    said.encode()  # Dagster keeps it in a database
+    assert "1 set aside in all" in ticker.tick("watched_folder")[1]
+    (damaged / "spring.csv").unlink()
+    damaged.rmdir()
+    _, said = ticker.tick("watched_folder")
+    assert "make it, or correct VETRINA_WATCH" in said
+    said.encode()
+
+
 def test_a_large_file_is_registered_by_a_run_of_its_own(
     shop: Shop, folder: Path, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +286,48 @@ def test_a_large_file_is_registered_by_a_run_of_its_own(
     result = ticker.run(request, LARGE_FILE_JOB)
     assert not result.success
     assert "has no id column" in _why(result)
+
+
+def test_a_large_file_whose_job_failed_is_tried_again_later_and_the_status_says_so(
+    shop: Shop, folder: Path, ticker: Ticker, hours_later: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.sensors._LARGE_BYTES", 10)
+    (folder / "spring.csv").write_text(ROWS)
+    ((request,), _) = ticker.tick("watched_folder")
+    _fail(ticker, request, LARGE_FILE_JOB)
+
+    requests, said = ticker.tick("watched_folder")
+    assert requests == []  # not at once
+    assert "1 large, whose run is under way or comes later" in said
+    (problem,) = shop_status(shop.deployment, 0)["set_aside"]
+    assert Path(problem["source"]).name == "spring.csv"
+    assert "the run that was to register it failed" in problem["reason"]
+    assert ticker.instance.get_runs()[0].run_id in problem["reason"]
+
+    hours_later()
+    ((request,), _) = ticker.tick("watched_folder")
+    _fail(ticker, request, LARGE_FILE_JOB)
+    ((request,), _) = ticker.tick("watched_folder")
+    assert ticker.run(request, LARGE_FILE_JOB).success
+    assert ticker.tick("watched_folder")[0] == []
+    assert len(ticker.tick("registered_batches")[0]) == 1
+    assert shop_status(shop.deployment, 0)["set_aside"] == []
+
+
+def test_while_a_large_file_is_being_taken_it_is_not_asked_for_and_what_is_wrong_with_it_stays_said(
+    shop: Shop, folder: Path, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.sensors._LARGE_BYTES", 10)
+    (folder / "spring.csv").write_text(ROWS)
+    ((request,), _) = ticker.tick("watched_folder")
+    set_aside(shop.deployment.store, str(folder / "spring.csv"), "watch", "the server says nothing")
+    run = _start(ticker, request, LARGE_FILE_JOB)
+    ticker.run_keys.clear()
+    assert ticker.tick("watched_folder")[0] == []
+    ticker.instance.report_run_failed(run)
+    assert ticker.tick("watched_folder")[0] == []
+    (problem,) = shop_status(shop.deployment, 0)["set_aside"]
+    assert problem["reason"] == "the server says nothing"
 
 
 # ---- The scheduled sync
@@ -299,6 +391,39 @@ def test_a_nightly_sync_works_what_changed_and_refuses_to_empty_the_shop(
     assert shop_status(shop.deployment, 0)["set_aside"] == []
 
 
+def _killed_sync(shop: Shop, server: FaultServer) -> Batch:
+    """The batch of a `vetrina sync` that came no further than to register it."""
+    _export(shop, server, ["oak-chair", "box"])
+    shop.set(SYNC_SOURCE=server.url("/shop.csv"))
+    order = dataclasses.replace(sync_order_of(shop.deployment.settings), origin="command")
+    batch = sync_catalog(shop.deployment.store, order).batch
+    assert batch is not None
+    return batch
+
+
+def test_a_sync_that_was_killed_is_run_again_and_works_what_it_left(shop: Shop, server: FaultServer) -> None:
+    batch = _killed_sync(shop, server)
+    report = shop.sync(server.url("/shop.csv"))
+    assert "has not changed since" in report["sync"]["skipped"]
+    ((key, new),) = [(entry["batch"], entry["new"]) for entry in report["batches"]]
+    assert (key, new) == (batch.key, False)
+    assert shop.similar("box") == ["oak-chair"]
+    assert shop.sync(server.url("/shop.csv"))["batches"] == []
+
+
+def test_the_nightly_sync_has_the_sensor_run_what_a_killed_sync_left(
+    shop: Shop, server: FaultServer, ticker: Ticker
+) -> None:
+    batch = _killed_sync(shop, server)
+    assert ticker.tick("registered_batches")[0] == []
+    assert ticker.run(dg.RunRequest(), SYNC_JOB).success
+    ((request,), _) = ticker.tick("registered_batches")
+    assert request.partition_key == batch.key
+    assert ticker.run(request, BATCH_JOB).success
+    assert ticker.run(dg.RunRequest(), SYNC_JOB).success
+    assert ticker.tick("registered_batches")[0] == []
+
+
 @pytest.mark.parametrize(("code", "again"), [(503, True), (404, False)])
 def test_a_source_in_trouble_is_tried_again_later_and_a_missing_one_is_not(
     shop: Shop, server: FaultServer, ticker: Ticker, monkeypatch: pytest.MonkeyPatch, code: int, again: bool
@@ -331,44 +456,79 @@ def _export(shop: Shop, server: FaultServer, names: list[str]) -> bytes:
     return export
 
 
-def _failed_run(instance: dg.DagsterInstance, key: str) -> None:
-    run = instance.create_run_for_job(
-        build_defs().resolve_job_def(BATCH_JOB),
-        tags={"dagster/partition": key},
-        status=dg.DagsterRunStatus.STARTED,
-    )
-    instance.report_run_failed(run)
-
-
 def test_a_batch_whose_run_failed_gets_another_one_later_and_not_for_ever(
-    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, hours_later: Callable[[], None]
 ) -> None:
     shop.catalog("in/spring", rows_of(server, ["oak-chair"]))
     ticker.tick("watched_folder")
     (batch,) = list_batches(shop.deployment.store)
-    ((first,), _) = ticker.tick("registered_batches")
-    assert first.run_key == batch.key
+    ((request,), _) = ticker.tick("registered_batches")
+    assert request.run_key == batch.key
 
-    _failed_run(ticker.instance, batch.key)
+    _fail(ticker, request)
     assert ticker.tick("registered_batches")[0] == []  # not at once
-    later = time.time() + 2 * 3600
-    monkeypatch.setattr("orchestration.sensors.time", SimpleNamespace(time=lambda: later))
-    keys = [request.run_key for request in ticker.tick("registered_batches")[0]]
+    hours_later()
+    for _ in range(MOST_TRIES - 1):
+        ((request,), _) = ticker.tick("registered_batches")
+        assert request.partition_key == batch.key
+        _fail(ticker, request)
+    assert ticker.tick("registered_batches")[0] == []
+
+
+def test_many_batches_that_fail_again_and_again_all_get_their_tries(
+    shop: Shop, folder: Path, ticker: Ticker, hours_later: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.failed_batches._MOST_RUNS", 5)  # fewer than the failures there will be
+    for number in range(3):
+        (folder / f"{number}.csv").write_text(ROWS + f"{number},https://pics.example/x.jpg\n")
+    ticker.tick("watched_folder")
+    tries: Counter[str | None] = Counter()
+    hours_later()
     for _ in range(MOST_TRIES + 2):
-        _failed_run(ticker.instance, batch.key)
-        keys += [request.run_key for request in ticker.tick("registered_batches")[0]]
-    assert keys == [f"{batch.key}:{number}" for number in range(1, MOST_TRIES)]
+        for request in ticker.tick("registered_batches")[0]:
+            _fail(ticker, request)
+            tries[request.partition_key] += 1
+    assert tries == {batch.key: MOST_TRIES for batch in list_batches(shop.deployment.store)}
+
+
+def test_a_batch_whose_retries_a_former_version_let_stall_is_tried_again(
+    shop: Shop, folder: Path, ticker: Ticker, hours_later: Callable[[], None]
+) -> None:
+    (folder / "spring.csv").write_text(ROWS)
+    ticker.tick("watched_folder")
+    ((first,), _) = ticker.tick("registered_batches")
+    _fail(ticker, first)
+    _fail(ticker, dg.RunRequest(partition_key=first.partition_key, run_key=f"{first.run_key}:1"))
+    ticker.run_keys.append(f"{first.run_key}:2")  # asked for already, as Dagster knows
+    hours_later()
+    ((again,), _) = ticker.tick("registered_batches")
+    assert str(again.run_key).startswith(f"{first.run_key}:2:")
+
+
+def test_what_the_folder_took_over_from_a_command_is_tried_again_as_well_and_never_twice_at_once(
+    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, hours_later: Callable[[], None]
+) -> None:
+    content = Path(shop.catalog("spring", rows_of(server, ["box"]))).read_bytes()
+    batch = shop.register(str(shop.folder / "spring.csv"))
+    _fail(ticker, dg.RunRequest(partition_key=batch.key))  # the command's own run
+    (folder / "spring.csv").write_bytes(content)
+    ticker.tick("watched_folder")
+    hours_later()
+    for _ in range(MOST_TRIES):
+        ((request,), _) = ticker.tick("registered_batches")
+        assert request.partition_key == batch.key
+        _fail(ticker, request)
+    assert ticker.tick("registered_batches")[0] == []
 
 
 def test_a_batch_that_was_worked_after_its_failure_is_left_alone(
-    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, server: FaultServer, folder: Path, ticker: Ticker, hours_later: Callable[[], None]
 ) -> None:
     shop.catalog("in/spring", rows_of(server, ["oak-chair"]))
     ticker.tick("watched_folder")
     (batch,) = list_batches(shop.deployment.store)
-    ticker.tick("registered_batches")
-    _failed_run(ticker.instance, batch.key)
+    ((request,), _) = ticker.tick("registered_batches")
+    _fail(ticker, request)
     shop.work(batch)
-    later = time.time() + 7200
-    monkeypatch.setattr("orchestration.sensors.time", SimpleNamespace(time=lambda: later))
+    hours_later()
     assert ticker.tick("registered_batches")[0] == []

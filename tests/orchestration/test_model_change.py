@@ -16,7 +16,7 @@ from support.shops import Shop, rows_of
 from assets.partitions import catalog_batch
 from orchestration.definitions import build_defs
 from orchestration.jobs import BATCH_JOB
-from orchestration.model_change import Backfill, model_change_sensor, stretches
+from orchestration.model_change import Backfill, backfill_so_far, model_change_sensor, requests, stretches
 from orchestration.runs import run_batch, run_publish
 from vetrina.catalog.batches import Batch
 from vetrina.index.versions import current, verify
@@ -207,6 +207,30 @@ def test_what_failed_is_asked_for_in_smaller_pieces_and_not_at_once() -> None:
     assert stretches(outdated, so_far, now=1000.0 + 6 * 3600 - 1) == []
     # Hours later all begins again, in one run, in case it was the store.
     assert [len(keys) for keys in stretches(outdated, so_far, now=1001.0 + 6 * 3600)] == [25]
+
+
+def test_many_batches_that_fail_are_all_given_up_and_no_run_is_asked_for_under_a_used_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("orchestration.run_history._MOST", 5)  # fewer than the runs there will be
+    keys = [f"b{n}" for n in range(5)]
+    job = build_defs().resolve_job_def(BATCH_JOB)
+    used: list[str | None] = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(str(catalog_batch.name), keys)
+        for attempt in range(2 * 3):
+            now = time.time() + 7 * 3600
+            so_far = backfill_so_far(instance, "models", now)
+            assert [so_far.given_up(key) for key in keys] == [attempt >= 3] * 5
+            asked = requests("models", stretches(keys, so_far, now), so_far)
+            assert len(asked) == (1, 1, 5)[attempt % 3]
+            used += [request.run_key for request in asked]
+            for request in asked:
+                tags = dict(request.tags)
+                if request.partition_key is not None:
+                    tags["dagster/partition"] = request.partition_key
+                instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.FAILURE)
+    assert len(set(used)) == len(used)
 
 
 def test_batches_of_another_dagster_history_become_partitions_first(

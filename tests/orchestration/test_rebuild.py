@@ -120,7 +120,7 @@ def test_a_burst_of_batches_is_waited_for_but_not_for_ever(
     _work(shop, server, "spring", FIRST)
     ticks.run(status, BATCH_JOB)
     assert "one rebuild is to cover them all" in str(ticks.tick())
-    ticks.waited(599)
+    ticks.waited(500)
     assert isinstance(ticks.tick(), str)
     ticks.waited(601)
     assert isinstance(ticks.tick(), dg.RunRequest)
@@ -144,9 +144,24 @@ def test_a_publication_under_way_is_not_doubled_and_what_lands_meanwhile_is_not_
 
 def test_a_publication_whose_process_was_killed_does_not_block(ticks: Ticks, shop: Shop, server: FaultServer) -> None:
     _work(shop, server, "spring", FIRST)
-    boot, _, start = process_name().split(":")
-    ticks.run(dg.DagsterRunStatus.STARTED, PUBLISH_JOB, **{PID_TAG: f"{boot}:999999999:{start}"})
+    *place, _, start = process_name().split(":")
+    ticks.run(dg.DagsterRunStatus.STARTED, PUBLISH_JOB, **{PID_TAG: ":".join([*place, "999999999", start])})
     assert isinstance(ticks.tick(), dg.RunRequest)
+
+
+def test_a_publication_that_fails_for_weeks_is_never_asked_for_under_a_used_key(
+    ticks: Ticks, shop: Shop, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.run_history._MOST", 1)  # fewer than the runs there will be
+    _work(shop, server, "spring", FIRST)
+    ticks.later = 7200.0
+    used = []
+    for _ in range(3):
+        request = ticks.tick()
+        assert isinstance(request, dg.RunRequest)
+        used.append(request.run_key)
+        _fail(ticks, request)
+    assert len(set(used)) == 3
 
 
 def test_a_publication_that_failed_is_tried_again_after_a_pause_that_grows(
@@ -157,14 +172,14 @@ def test_a_publication_that_failed_is_tried_again_after_a_pause_that_grows(
     assert isinstance(first, dg.RunRequest)
     _fail(ticks, first)
     assert "did not succeed, the next comes" in str(ticks.tick())
-    ticks.later = 50.0
+    ticks.later = 30.0
     assert isinstance(ticks.tick(), str)
     ticks.later = 70.0
     again = ticks.tick()
     assert isinstance(again, dg.RunRequest)
     assert again.run_key not in (None, first.run_key)
     _fail(ticks, again)
-    ticks.later = 110.0
+    ticks.later = 90.0
     assert isinstance(ticks.tick(), str)
     ticks.later = 130.0
     assert isinstance(ticks.tick(), dg.RunRequest)

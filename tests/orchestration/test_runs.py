@@ -88,12 +88,17 @@ def test_a_run_whose_process_is_gone_is_ended_and_its_pool_place_freed(instance:
 
 
 def test_runs_of_another_boot_are_ended_whatever_has_their_number_now(instance: dg.DagsterInstance) -> None:
-    _, pid, start = process_name().split(":")
-    dead = _started_run(instance, f"00000000-0000-0000-0000-000000000000:{pid}:{start}")
+    host, boot, numbers, pid, start = process_name().split(":")
+    other = "00000000-0000-0000-0000-000000000000"
+    dead = {
+        _started_run(instance, f"{host}:{other}:{numbers}:{pid}:{start}").run_id,
+        _started_run(instance, f"{other}:{pid}:{start}").run_id,  # as a former version named it
+        _started_run(instance, f"{boot}:999999999:{start}").run_id,
+    }
+    living = _started_run(instance, f"{boot}:{pid}:{start}").run_id
     end_dead_runs(instance)
-    ended = instance.get_run_by_id(dead.run_id)
-    assert ended is not None
-    assert ended.status == dg.DagsterRunStatus.FAILURE
+    states = {run.run_id: run.status for run in instance.get_runs()}
+    assert states == dict.fromkeys(dead, dg.DagsterRunStatus.FAILURE) | {living: dg.DagsterRunStatus.STARTED}
 
 
 def test_runs_that_a_power_failure_ended_are_told_so_and_younger_ones_go_on(
@@ -107,6 +112,27 @@ def test_runs_that_a_power_failure_ended_are_told_so_and_younger_ones_go_on(
     end_runs_before_boot(instance)
     states = {run.run_id: run.status for run in instance.get_runs()}
     assert states == {old.run_id: dg.DagsterRunStatus.FAILURE, young.run_id: dg.DagsterRunStatus.STARTED}
+
+
+HOST, BOOT, NUMBERS, PID, START = process_name().split(":")
+LIVING_ELSEWHERE = {
+    "on another host": f"elsewhere:00000000-0000-0000-0000-000000000000:{NUMBERS}:{PID}:1",
+    "in another container of this host": f"{HOST}:{BOOT}:1:{PID}:1",
+    "in a container of another name": f"elsewhere:{BOOT}:1:{PID}:1",
+}
+
+
+@pytest.mark.parametrize("tag", LIVING_ELSEWHERE.values(), ids=LIVING_ELSEWHERE)
+def test_a_run_that_lives_where_nobody_here_can_see_is_left_alone(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, tag: str
+) -> None:
+    run = _started_run(instance, tag)
+    monkeypatch.setattr("orchestration.home._booted_at", lambda: time.time() + 60)
+    end_dead_runs(instance)
+    end_runs_before_boot(instance)
+    left = instance.get_run_by_id(run.run_id)
+    assert left is not None
+    assert left.status == dg.DagsterRunStatus.STARTED
 
 
 @pytest.mark.parametrize("tag", [process_name(), None], ids=["of a living process", "started from the UI"])

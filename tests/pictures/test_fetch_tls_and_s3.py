@@ -88,8 +88,9 @@ def test_limits_hold_over_tls_too(
 ) -> None:
     monkeypatch.setattr("vetrina.pictures.addresses.where", lambda: str(certificate))
     secure.fail("/a.jpg", fault)
-    impatient = FetchLimits(attempts=1, read_timeout=5, deadline=1.0, max_bytes=1_000_000, allow_private=True)
-    with Fetcher(impatient) as fetcher:
+    deadline = 1.0 if reason == "deadline" else 10.0
+    limits = FetchLimits(attempts=1, read_timeout=5, deadline=deadline, max_bytes=1_000_000, allow_private=True)
+    with Fetcher(limits) as fetcher:
         outcome = fetcher.fetch(secure.url("/a.jpg", host="localhost"))
     assert isinstance(outcome, FetchFailed) and outcome.reason == reason
 

@@ -72,7 +72,7 @@ def story(
     spare = list(product_pictures.values())
     sound = {f"/{name}.png": product_pictures.get(name, spare[at % len(spare)]) for at, name in enumerate(names)}
     with FaultServer(sound) as server, opened_shop(folder) as shop:
-        shop.set(FETCH_DEADLINE=1, MAX_PICTURE_BYTES=400_000)
+        shop.set(FETCH_DEADLINE=4, MAX_PICTURE_BYTES=400_000)
         for name, fault in _faults(server, product_pictures).items():
             server.fail(f"/{name}.png", fault)
         rows = [{"id": name, "url": server.url(f"/{name}.png")} for name in names]

@@ -5,6 +5,7 @@ from support.fault_server import FaultServer, etag_of, status
 from support.hostile import blank_png
 from support.shops import NOTHING, Shop, cost, rows_of
 
+from orchestration import printing
 from vetrina.errors import NotFound, SettingError
 
 FIRST = ["oak-chair", "white-chair", "coffee-cup", "box"]
@@ -59,6 +60,19 @@ def test_a_changed_attribute_costs_one_conditional_request(shop: Shop, server: F
         etag_of((server.pictures or {})["/oak-chair.png"]),
     )
     assert cost(run) == {**NOTHING, "unchanged": 1}
+
+
+def test_a_changed_price_takes_no_product_out_while_the_picture_server_is_down(
+    shop: Shop, server: FaultServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.add(shop.catalog("spring", rows_of(server, FIRST, price="10")))
+    server.fail("/box.png", status(503))
+    report = shop.add(shop.catalog("changes", rows_of(server, ["box"], price="12")))
+    assert (report["total"]["reused"], report["total"]["kept"]) == (1, 1)
+    assert set(shop.similar("box")) == set(FIRST) - {"box"}
+    assert shop.states() == {}
+    printing.intake(report)
+    assert "1 of these as they were before: their servers fail now" in capsys.readouterr().out
 
 
 def test_a_picture_that_changed_behind_its_address_is_detected_again(shop: Shop, server: FaultServer) -> None:

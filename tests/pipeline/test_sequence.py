@@ -3,6 +3,8 @@
 from support.fault_server import FaultServer
 from support.shops import Shop, cost, rows_of
 
+from vetrina.catalog.batches import is_worked
+
 
 def test_the_later_batch_wins_although_it_was_worked_first(shop: Shop, server: FaultServer) -> None:
     earlier = shop.register(shop.catalog("a", rows_of(server, ["oak-chair", "box", "umbrella"])))
@@ -72,3 +74,35 @@ def test_one_bad_catalog_does_not_stop_the_others(shop: Shop, server: FaultServe
     report = shop.add(str(shop.folder / "missing.csv"), good)
     assert [failure["catalog"] for failure in report["failed"]] == [str(shop.folder / "missing.csv")]
     assert shop.similar("box") == ["umbrella"]
+
+
+def test_a_sync_whose_only_news_is_a_rejected_row_shows_it_in_the_status(shop: Shop, server: FaultServer) -> None:
+    rows = rows_of(server, ["oak-chair", "box"])
+    shop.sync(shop.catalog("spring", rows))
+    report = shop.sync(shop.catalog("spring", [*rows, {"id": "vase", "url": "ftp://pics.example/vase.png"}]))
+    (batch,) = report["batches"]
+    assert batch["states"] == {"rejected": 1, "unchanged": 2}
+    assert shop.states() == {"vase": "rejected: bad-picture"}
+    assert shop.similar("box") == ["oak-chair"]
+
+
+def test_a_row_that_is_marked_deleted_is_not_removed_by_a_snapshot(shop: Shop, server: FaultServer) -> None:
+    rows = rows_of(server, ["oak-chair", "box", "umbrella"])
+    shop.work(shop.register(shop.catalog("spring", rows)))
+    marked = [rows[0], {**rows[1], "deleted": "yes"}]
+    (delta,) = shop.add(shop.catalog("spring", marked[1:]))["batches"]
+    assert (delta["removed_by_snapshot"], delta["states"]) == (0, {"removed": 1})
+    (snapshot,) = shop.add(shop.catalog("spring", marked), snapshot=True, confirmed=True)["batches"]
+    assert (snapshot["removed_by_snapshot"], snapshot["states"]) == (1, {"removed": 1, "unchanged": 1})
+
+
+def test_what_a_killed_add_left_is_worked_by_the_next_one_although_the_file_has_changed(
+    shop: Shop, server: FaultServer
+) -> None:
+    left = shop.register(shop.catalog("spring", rows_of(server, ["oak-chair", "box"])))
+    other = shop.register(shop.catalog("summer", rows_of(server, ["bootie"])))
+    report = shop.add(shop.catalog("spring", rows_of(server, ["oak-chair", "box", "umbrella"])))
+    assert [entry["new"] for entry in report["batches"]] == [False, True]
+    assert report["batches"][0]["batch"] == left.key
+    assert set(shop.similar("box")) == {"oak-chair", "umbrella"}
+    assert not is_worked(shop.deployment.store, other)  # of a catalog that was not named

@@ -28,7 +28,13 @@ def test_a_shop_lives_in_a_bucket(cloud: Shop, server: FaultServer, s3: S3Server
     catalog = cloud.catalog("spring", rows_of(server, FIRST))
     first = cloud.add(catalog)
     assert first["failed"] == []
-    assert first["total"] == {"fetched": 3, "detected": 3, "embedded": first["total"]["embedded"], "reused": 0}
+    assert first["total"] == {
+        "fetched": 3,
+        "detected": 3,
+        "embedded": first["total"]["embedded"],
+        "reused": 0,
+        "kept": 0,
+    }
     assert set(cloud.similar("oak-chair")) == {"white-chair", "coffee-cup"}
 
     # The same again costs nothing.

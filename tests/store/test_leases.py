@@ -71,8 +71,8 @@ def test_a_lease_of_a_process_killed_elsewhere_is_taken_over_when_it_ends(
 def test_a_lease_is_renewed_for_as_long_as_its_holder_lives(
     store: Store, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "LEASE", 4.0)
-    with holder(4.0) as process:
+    monkeypatch.setattr(lease, "LEASE", 12.0)
+    with holder(12.0) as process:
         taken = threading.Event()
 
         def take() -> None:

@@ -1,6 +1,7 @@
 """What a store on S3 does when the server fails: bounded requests, and words that say what to do."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 from support import s3_server as faults
@@ -186,6 +187,29 @@ def test_a_large_file_survives_lost_answers(store: Store, s3: S3Server, monkeypa
         file.write_bytes(data)
     s3.heal()
     assert store.read("large") == data
+
+
+@pytest.mark.parametrize("former", [bytes(11 << 20), None], ids=["replaced", "new"])
+def test_a_large_file_whose_last_request_fails_is_not_taken_for_an_older_one_of_its_size(
+    store: Store, s3: S3Server, monkeypatch: pytest.MonkeyPatch, former: bytes | None
+) -> None:
+    monkeypatch.setattr("vetrina.store.s3.PART", 5 << 20)
+    if former is not None:
+        with store.writing("large") as file:
+            file.write_bytes(former)
+
+    def never_complete(handler: Any) -> None:
+        if "uploadId=" in handler.path:
+            answer(500, "InternalError")(handler)
+        else:
+            handler.reply(*handler.forward())
+
+    s3.fail(never_complete, method="POST")
+    with pytest.raises(StoreUnavailable, match="500"), store.writing("large") as file:
+        file.write_bytes(b"x" * (11 << 20))
+    s3.heal()
+    assert (store.read("large") if store.exists("large") else None) == former
+    assert "Uploads" not in s3.client.list_multipart_uploads(Bucket="shop")
 
 
 def test_a_large_file_that_fails_leaves_nothing_behind(

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +181,13 @@ def test_a_forked_child_uses_the_store_as_its_parent_does(store: Store, s3: S3Se
             os._exit(0 if store.read("a") == b"by the parent" and store.create("b", b"by the child") else 1)
         except BaseException:
             os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    until = time.monotonic() + 120
+    while not (ended := os.waitpid(child, os.WNOHANG))[0]:
+        if time.monotonic() > until:
+            os.kill(child, signal.SIGKILL)  # a child that stands still must not keep the tests from ending
+            until += 120
+        time.sleep(0.01)
+    assert os.waitstatus_to_exitcode(ended[1]) == 0
     assert store.read("b") == b"by the child"
 
 

@@ -62,7 +62,7 @@ def at_once(code: str, *arguments: object) -> list[list[str]]:
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        outputs.append(process.communicate(timeout=120)[0].splitlines())
+        outputs.append(process.communicate(timeout=600)[0].splitlines())
         assert process.returncode == 0
     return outputs
 

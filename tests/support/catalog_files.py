@@ -32,8 +32,12 @@ def faults(rows: Rows) -> list[tuple[int, str]]:
 
 
 def parquet(columns: dict[str, pa.Array | list[object]]) -> bytes:
+    return written(pa.table(columns))
+
+
+def written(table: pa.Table) -> bytes:
     out = io.BytesIO()
-    pq.write_table(pa.table(columns), out)
+    pq.write_table(table, out)
     return out.getvalue()
 
 

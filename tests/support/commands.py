@@ -9,7 +9,7 @@ from typing import Any
 VETRINA = str(Path(sys.executable).with_name("vetrina"))
 
 
-def run(*arguments: object, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """`vetrina ...`."""
     return subprocess.run([VETRINA, *map(str, arguments)], capture_output=True, text=True, timeout=timeout)
 

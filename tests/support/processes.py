@@ -44,7 +44,7 @@ def running(command: Sequence[str], log: Path, **environment: str) -> Iterator[s
                 continue
 
 
-def wait_until(come: Callable[[], bool], logs: Mapping[str, Path], seconds: float = 150) -> None:
+def wait_until(come: Callable[[], bool], logs: Mapping[str, Path], seconds: float = 900) -> None:
     """Wait for something; the ends of the logs say why when it does not come."""
     until = time.monotonic() + seconds
     while not come():

@@ -11,6 +11,7 @@ credentials are an injected answer.
 """
 
 import http.client
+import itertools
 import logging
 import os
 import socket
@@ -173,6 +174,9 @@ def _moto() -> tuple[str, int]:
     return server.get_host_and_port()
 
 
+_NUMBERS = itertools.count(1)
+
+
 @dataclass
 class S3Server:
     """A proxy before an emptied moto server with one `bucket`."""
@@ -183,6 +187,8 @@ class S3Server:
     requests: list[Request] = field(default_factory=list)
 
     def __enter__(self) -> "S3Server":
+        # Ports come again in a process; what it remembers of a server must not.
+        self._number = next(_NUMBERS)
         self._faults: list[_Fault] = []
         self._lock = threading.Lock()
         self.conditional = threading.Lock()
@@ -229,7 +235,7 @@ class S3Server:
         return {
             "AWS_ENDPOINT_URL_S3": self.url,
             "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "very-secret",
+            "AWS_SECRET_ACCESS_KEY": f"very-secret-{self._number}",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": os.devnull,

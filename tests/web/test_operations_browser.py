@@ -12,7 +12,7 @@ from orchestration.serving import ServedShop
 from web.application import build_app
 from web.shop import Options
 
-RETRY = 90_000  # milliseconds that one may take on a busy machine
+RETRY = 300_000  # milliseconds that one may take on a busy machine
 
 
 @pytest.fixture(scope="module")

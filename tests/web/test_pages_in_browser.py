@@ -208,7 +208,7 @@ def test_results_of_a_photo_are_narrowed_without_sending_the_person_away(browser
 
 
 def test_a_busy_shop_is_asked_again_by_itself(browser: Browser, served: str) -> None:
-    busy = [{"status": 503, "headers": {"Retry-After": "1"}, "content_type": "application/problem+json", "body": "{}"}]
+    busy = [{"status": 503, "headers": {"Retry-After": "4"}, "content_type": "application/problem+json", "body": "{}"}]
     with opened(browser, served, expected=("503",)) as page:
         page.route("**/photo?*", lambda route: route.fulfill(**busy.pop()) if busy else route.continue_())
         page.goto(f"{served}/photo")

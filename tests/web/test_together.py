@@ -92,7 +92,9 @@ def test_where_a_call_takes_one_thing_only_every_thing_has_its_own() -> None:
 
 def test_what_waits_is_shared_out_to_the_threads_that_are_free() -> None:
     async def scene() -> None:
-        first = [held(worker, together), asyncio.ensure_future(together.run("a", 1))]
+        first = [held(worker, together)]
+        await until(lambda: worker.sizes == [1])
+        first.append(asyncio.ensure_future(together.run("a", 1)))
         await until(lambda: len(worker.calls) == 2)
         others = [asyncio.ensure_future(together.run("a", number)) for number in range(2, 8)]
         await asyncio.sleep(0)

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -19,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from vetrina.catalog.checking import check_whole
-from vetrina.catalog.columns import ColumnMap
-from vetrina.catalog.source_files import ReadOptions, SourceFile, content_of, open_source
+from vetrina.catalog.checking import check_whole, in_time
+from vetrina.catalog.reading import CatalogRow, RejectedRow, read_catalog
+from vetrina.catalog.source_files import ReadOptions, SourceFile, check_name, content_of, open_source
 from vetrina.errors import CatalogError, NotFound
 from vetrina.store import Store, sha256_of
 
@@ -61,9 +62,15 @@ class Batch:
     origin: Origin = "command"
 
     @property
-    def columns(self) -> ColumnMap:
-        """Which columns of the file hold what."""
-        return ReadOptions(self.id_columns, self.picture_columns).columns
+    def options(self) -> ReadOptions:
+        """How its file is read."""
+        return ReadOptions(self.id_columns, self.picture_columns, self.allow_outside)
+
+    def rows(self, file: Path) -> Iterator[CatalogRow | RejectedRow]:
+        """The rows of its file, of which `file` is a copy, as `read_catalog` gives them. Raises CatalogError."""
+        return read_catalog(
+            file, name=self.file, base=self.base, columns=self.options.columns, allow_outside=self.allow_outside
+        )
 
     def path(self, name: str) -> str:
         """Where the batch's file `name` lies in the store."""
@@ -113,22 +120,9 @@ def register_file(
         TooLong: `until` has passed.
     """
     sha256 = content_of(found)
-    catalog = name or found.catalog
-    if (known := _newest(list_batches(store), catalog)) is not None and (known.sha256, known.mode) == (sha256, mode):
-        _take_over(store, known, origin)
-        return known, False
-    if checked != sha256:
-        check_whole(
-            found.file,
-            name=found.name,
-            base=found.base,
-            columns=options.columns,
-            allow_outside=options.allow_outside,
-            until=until,
-        )
     draft = Batch(
         key="",
-        catalog=catalog,
+        catalog=name or found.catalog,
         mode=mode,
         source=found.source,
         base=found.base,
@@ -141,15 +135,29 @@ def register_file(
         registered_at=datetime.now(UTC).isoformat(timespec="seconds"),
         origin=origin,
     )
+    check_name(draft.catalog, "catalog")
+    differs_from: Batch | None = None
     while True:
         batches = list_batches(store)
-        known = _newest(batches, catalog)
-        if known is not None and (known.sha256, known.mode) == (sha256, mode):
-            _take_over(store, known, origin)
-            return known, False
+        known = newest_of(batches, draft.catalog)
+        if known is not None and known != differs_from:
+            if _is_repeated(known, draft, found.file, until):
+                take_over(store, known, origin)
+                return known, False
+            differs_from = known
+        if checked != sha256:
+            check_whole(
+                found.file,
+                name=found.name,
+                base=found.base,
+                columns=options.columns,
+                allow_outside=options.allow_outside,
+                until=until,
+            )
+            checked = sha256
         batch = dataclasses.replace(
             draft,
-            key=_free_key(catalog, sha256, {batch.key for batch in batches}),
+            key=_free_key(draft.catalog, sha256, {batch.key for batch in batches}),
             sequence=batches[-1].sequence + 1 if batches else 1,
         )
         with store.writing(batch.path(f"source/{_safe_file_name(found.name)}")) as target:
@@ -161,7 +169,40 @@ def register_file(
             return batch, True
 
 
-def _newest(batches: list[Batch], catalog: str) -> Batch | None:
+def _is_repeated(batch: Batch, draft: Batch, file: Path, until: float | None = None) -> bool:
+    """Whether a batch would come again with `draft`: the same content, each row of which says the same as before.
+
+    What the rows say depends on settings as well, and on the folder of the catalog where pictures are relative to it.
+
+    Args:
+        file: the content of both.
+        until: `time.monotonic()` at which to give up.
+
+    Raises:
+        TooLong: `until` has passed.
+    """
+    if (batch.sha256, batch.mode) != (draft.sha256, draft.mode):
+        return False
+    before, now = (dataclasses.replace(one, base=_real_folder(one.base)) for one in (batch, draft))
+    if (before.file, before.base, before.options) == (now.file, now.base, now.options):
+        return True
+    rows = itertools.zip_longest(_rows_or_error(before, file), _rows_or_error(now, file))
+    return all(one == other for one, other in in_time(rows, until))
+
+
+def _rows_or_error(batch: Batch, file: Path) -> Iterator[CatalogRow | RejectedRow | str]:
+    try:
+        yield from batch.rows(file)
+    except CatalogError as error:
+        yield str(error)
+
+
+def _real_folder(base: str) -> str:
+    return base if "://" in base else os.path.realpath(base)
+
+
+def newest_of(batches: list[Batch], catalog: str) -> Batch | None:
+    """The newest batch of a catalog."""
     return next((batch for batch in reversed(batches) if batch.catalog == catalog), None)
 
 
@@ -206,9 +247,18 @@ def batches_to_launch(store: Store, after: int, most: int) -> tuple[list[Batch],
     return new, unworked
 
 
-def _take_over(store: Store, batch: Batch, origin: Origin) -> None:
-    if origin != "command" and batch.origin == "command" and not is_worked(store, batch):
-        store.write_json(f"{_TAKEN_OVER}/{batch.key}.json", {"by": origin})
+def left_behind(store: Store, catalog: str) -> list[Batch]:
+    """The catalog's batches since the last that is worked, by sequence: what a killed command or a failed run left."""
+    mine = [batch for batch in list_batches(store) if batch.catalog == catalog]
+    return list(itertools.takewhile(lambda batch: not is_worked(store, batch), reversed(mine)))[::-1]
+
+
+def take_over(store: Store, batch: Batch, origin: Origin) -> bool:
+    """Have the sensor launch the run of a batch that a command left and `origin` came upon; whether it is one."""
+    if origin == "command" or batch.origin != "command" or is_worked(store, batch):
+        return False
+    store.write_json(f"{_TAKEN_OVER}/{batch.key}.json", {"by": origin})
+    return True
 
 
 _TAKEN_OVER = "intake/taken_over"

@@ -6,8 +6,9 @@ What the rows mean belongs in `reading`; what they change belongs in `shop`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from vetrina.catalog.columns import ColumnMap
 from vetrina.catalog.locations import byte_chunks
@@ -17,6 +18,8 @@ from vetrina.errors import CatalogError
 _ROWS_BETWEEN_LOOKS = 500
 _CUT = frozenset({"wrong-cell-count", "unclosed-quote", "bad-json", "bad-csv"})
 """Reasons for which a row may be rejected because the file ends within it."""
+
+Row = TypeVar("Row")
 
 
 class TooLong(Exception):
@@ -42,9 +45,16 @@ def check_whole(
         TooLong: `until` has passed.
     """
     rows = whole_rows(file, name=name, base=base, columns=columns, allow_outside=allow_outside)
-    for number, _ in enumerate(rows):
+    for _ in in_time(rows, until):
+        pass
+
+
+def in_time(rows: Iterable[Row], until: float | None) -> Iterator[Row]:
+    """The same rows. Raises TooLong once `until`, a `time.monotonic()`, has passed."""
+    for number, row in enumerate(rows):
         if until is not None and number % _ROWS_BETWEEN_LOOKS == 0 and time.monotonic() > until:
             raise TooLong
+        yield row
 
 
 def whole_rows(

@@ -5,12 +5,13 @@ Nothing is written here: the difference is known before a batch exists.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
-from vetrina.catalog.batches import list_batches
+from vetrina.catalog.batches import list_batches, newest_of
 from vetrina.catalog.checking import whole_rows
 from vetrina.catalog.reading import CatalogRow
-from vetrina.catalog.shop import row_digest, shop_now
+from vetrina.catalog.shop import DUPLICATE, refused_rows, row_digest, shop_now
 from vetrina.catalog.source_files import ReadOptions, SourceFile
 from vetrina.errors import CatalogError
 from vetrina.store import Store
@@ -30,6 +31,8 @@ class Difference:
         removed: products of the shop that a row of the file removes.
         vanished: products that this catalog brought and the file lacks, or has only in rows that cannot be used.
         brought: products of the shop that this catalog brought.
+        refused_otherwise: whether other rows are rejected or repeat an id, or for other reasons, than in the catalog's
+            newest batch.
     """
 
     rows: int
@@ -40,11 +43,12 @@ class Difference:
     removed: int
     vanished: int
     brought: int
+    refused_otherwise: bool
 
     @property
     def is_empty(self) -> bool:
-        """Whether the shop would stay as it is."""
-        return not (self.new or self.changed or self.removed or self.vanished)
+        """Whether the shop would stay as it is, and so would what is known of rows that cannot be used."""
+        return not (self.new or self.changed or self.removed or self.vanished or self.refused_otherwise)
 
     @property
     def share_removed(self) -> float:
@@ -57,14 +61,18 @@ def snapshot_difference(store: Store, found: SourceFile, options: ReadOptions, c
     shop = shop_now(store)
     sequences = {batch.sequence for batch in list_batches(store) if batch.catalog == catalog}
     digests: dict[str, str] = {}  # the last row of each id wins; empty: it removes the product
+    refused: Counter[_Refused] = Counter()
     rows = rejected = 0
     for row in whole_rows(
         found.file, name=found.name, base=found.base, columns=options.columns, allow_outside=options.allow_outside
     ):
         rows += 1
         if isinstance(row, CatalogRow):
+            if row.product_id in digests:
+                refused[row.product_id, DUPLICATE, ""] += 1
             digests[row.product_id] = "" if row.removed else row_digest(row)
         else:
+            refused[row.product_id, row.reason, row.detail] += 1
             rejected += 1
     new = changed = unchanged = removed = 0
     for product_id, digest in digests.items():
@@ -87,7 +95,18 @@ def snapshot_difference(store: Store, found: SourceFile, options: ReadOptions, c
         removed=removed,
         vanished=sum(product_id not in digests for product_id in mine),
         brought=len(mine),
+        refused_otherwise=refused != _refused_before(store, catalog),
     )
+
+
+_Refused = tuple[str | None, str, str]
+"""Product, reason and detail of a row that cannot be used; not its line, nor that of the row which replaces it."""
+
+
+def _refused_before(store: Store, catalog: str) -> Counter[_Refused]:
+    newest = newest_of(list_batches(store), catalog)
+    rows = () if newest is None else refused_rows(store, newest)
+    return Counter((row.product_id, row.reason, "" if row.reason == DUPLICATE else row.detail) for row in rows)
 
 
 def check_removals(difference: Difference, found: SourceFile, most: float, confirm: str) -> None:

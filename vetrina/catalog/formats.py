@@ -1,4 +1,4 @@
-"""Text formats as streams of records: CSV and its kin, JSON and NDJSON, each in memory bounded by one row."""
+"""Text formats as streams of records: CSV and its kin, JSON and NDJSON, each in memory bounded by a few rows."""
 
 import codecs
 import csv
@@ -6,7 +6,7 @@ import io
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain, count
 
 from vetrina.catalog.columns import MAX_CELL, MAX_RECORD, ColumnMap, Fault, Number, Record, find_columns, fold
@@ -14,6 +14,8 @@ from vetrina.errors import CatalogError
 
 MAX_REPLAYS = 100
 """Quotes left open that a file may have: each costs reading up to `MAX_RECORD` characters twice."""
+MOST_ASIDE = 20
+"""Values of a JSON object that are kept until it is clear whether rows by id stand beside them; more are counted."""
 
 # The UTF-32 mark begins with the UTF-16 one, so it is looked for first.
 _MARKS = (
@@ -31,6 +33,9 @@ _BRACKET = re.compile(r'[{}\[\]"]')
 _IN_STRING = re.compile(r'"|\\(?:[\s\S]|\Z)')
 _ROW_LISTS = frozenset({"products", "items", "rows", "data", "catalog", "results", "records", "entries"})
 _NOT_ROWS = frozenset({"meta", "metadata", "paging", "pagination", "links", "schema", "info"})
+
+_ROWS = object()
+"""Stands for a value whose rows were given already."""
 
 TOO_LONG = Fault("row-too-long", f"the row has more than {MAX_RECORD} characters; shorten it")
 
@@ -160,11 +165,17 @@ def delimited_header(
         reader = csv.reader(source, delimiter=delimiter)
         header = next(reader, [])
     except (csv.Error, _TooLong) as error:
-        raise CatalogError(
-            f"{name}: the line of column names cannot be read ({error or TOO_LONG.detail}); "
-            "check that the file is CSV and that its quotes are closed"
-        ) from error
+        raise _no_header(name, str(error) or TOO_LONG.detail) from error
+    if source.ended_inside:
+        raise _no_header(name, "a quote that it opens is never closed")
     return header, _delimited_records(reader, source, header, name)
+
+
+def _no_header(name: str, why: str) -> CatalogError:
+    return CatalogError(
+        f"{name}: the line of column names cannot be read ({why}); "
+        "check that the file is CSV and that its quotes are closed"
+    )
 
 
 def _delimiter_of(line: str, columns: ColumnMap, usual: str) -> str:
@@ -357,9 +368,13 @@ def _array(cursor: _Cursor, rows: Iterator[int]) -> Iterator[Record]:
     cursor.skip()
 
 
-def _object(cursor: _Cursor, rows: Iterator[int], depth: int) -> Iterator[Record]:
+def _object(cursor: _Cursor, rows: Iterator[int], depth: int) -> Generator[Record, None, object]:
+    """The rows that an object holds; one that holds none is given as a value, which may itself be a row."""
     cursor.skip()
-    keyed = False
+    keyed = listed = False
+    # A count, a date, a description: no rows, unless rows by id turn up beside them.
+    aside: list[tuple[str, object]] = []
+    further = 0
     while (mark := cursor.peek()) != "}":
         if mark == ",":
             cursor.skip()
@@ -369,15 +384,27 @@ def _object(cursor: _Cursor, rows: Iterator[int], depth: int) -> Iterator[Record
             raise cursor.broken("a quoted name and a colon are missing" if mark else "the file is cut")
         cursor.skip()
         mark, folded = cursor.peek(), fold(key)
+        value: object = _ROWS
         if mark == "[" and folded in _ROW_LISTS:
             yield from _array(cursor, rows)
         elif mark == "{" and folded in _ROW_LISTS and depth < 3:
-            yield from _object(cursor, rows, depth + 1)
-        elif (mark == "{" or keyed) and folded not in _NOT_ROWS:
-            keyed = True
-            yield _json_record(next(rows), cursor.value(), key)
+            value = yield from _object(cursor, rows, depth + 1)
         else:
-            cursor.value()  # A count, a date, a description: no row.
+            value = cursor.value()
+            keyed = keyed or (mark == "{" and folded not in _NOT_ROWS)
+        if value is _ROWS:
+            listed = True
+        elif keyed or len(aside) < MOST_ASIDE:
+            aside.append((key, value))
+        else:
+            further += 1
+        if keyed:
+            yield from (_json_record(next(rows), row, name) for name, row in aside)
+            yield from (_json_record(next(rows), None, None) for _ in range(further))
+            aside, further = [], 0
         if cursor.peek() not in (",", "}"):
             raise cursor.broken("a comma or } is missing between two rows")
     cursor.skip()
+    if keyed or listed:
+        return _ROWS
+    return next((value for _, value in aside if isinstance(value, Fault)), dict(aside))

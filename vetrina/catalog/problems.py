@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from vetrina.store import Store
+from vetrina.words import in_utf8
 
 FoundBy = Literal["watch", "sync"]
 
@@ -38,8 +39,7 @@ class SetAside:
 def set_aside(store: Store, source: str, found_by: FoundBy, reason: str) -> SetAside:
     """Remember that `source` cannot be taken; the time stays when the reason does."""
     known = _read(store, _path(source))
-    # Names on disk need not be text.
-    shown, reason = (text.encode("utf-8", "backslashreplace").decode() for text in (source, reason))
+    shown, reason = in_utf8(source), in_utf8(reason)
     if known is not None and known.reason == reason:
         return known
     problem = SetAside(shown, found_by, reason, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -50,6 +50,11 @@ def set_aside(store: Store, source: str, found_by: FoundBy, reason: str) -> SetA
 def mended(store: Store, source: str) -> None:
     """Forget what was wrong with `source`, if anything was."""
     store.delete(_path(source))
+
+
+def is_set_aside(store: Store, source: str) -> bool:
+    """Whether something is known to be wrong with `source`."""
+    return _read(store, _path(source)) is not None
 
 
 def list_set_aside(store: Store) -> list[SetAside]:

@@ -20,6 +20,7 @@ from vetrina.catalog.columns import (
     Record,
     attributes_of,
     find_columns,
+    fold,
     id_of,
     removal_of,
     shown,
@@ -89,10 +90,10 @@ def read_catalog(
     Raises CatalogError, at the first row or where the damage is met, when the catalog as a whole cannot be read.
     """
     _check_file(file, name)
-    names, records = _open(file, name, columns)
+    names, unread, records = _open(file, name, columns)
     rows = _Rows(name, columns, base, allow_outside)
     if names is not None:
-        rows.check(names)
+        rows.check(names, unread)
     # In JSON every row has columns of its own: only after a while is it clear that none has an id or a picture.
     held: list[RejectedRow] = []
     try:
@@ -129,18 +130,20 @@ def _check_file(file: Path, name: str) -> None:
         raise CatalogError(f"{name}: is empty (0 bytes); export the catalog again")
 
 
-def _open(file: Path, name: str, columns: ColumnMap) -> tuple[Sequence[str] | None, Iterator[Record]]:
+def _open(file: Path, name: str, columns: ColumnMap) -> tuple[Sequence[str] | None, Sequence[str], Iterator[Record]]:
+    """The columns of a table (None: every row has its own), those of bytes, which are not read, and the records."""
     head = head_of(file, name)
     kind = _kind_of(name, head, columns)
     if kind == "parquet":
         return _open_parquet(file, name)
     text = text_chunks(byte_chunks(file, name), name)
     if kind == "json":
-        return None, json_records(text, name)
+        return None, (), json_records(text, name)
     if kind == "ndjson":
-        return None, ndjson_records(numbered_lines(text))
+        return None, (), ndjson_records(numbered_lines(text))
     usual = "\t" if ".tsv" in name.lower() or ".tab" in name.lower() else ","
-    return delimited_header(numbered_lines(text), name, columns, usual)
+    names, records = delimited_header(numbered_lines(text), name, columns, usual)
+    return names, (), records
 
 
 def _kind_of(name: str, head: bytes, columns: ColumnMap) -> str:
@@ -188,6 +191,7 @@ class _Rows:
         self._base = base
         self._allow_outside = allow_outside
         self._names: Sequence[str] = ()
+        self._unread: Sequence[str] = ()
         self._found: FoundColumns = find_columns((), columns)
         self._met: dict[str, None] = {}
         self._fixed = False
@@ -196,13 +200,14 @@ class _Rows:
         self._picture_met = False
         self.settled = False
 
-    def check(self, names: Sequence[str]) -> None:
-        """Takes the columns of a table, the same for every row.
+    def check(self, names: Sequence[str], unread: Sequence[str]) -> None:
+        """Takes the columns of a table, the same for every row, and the names of those that are not read.
 
         Raises CatalogError when the id or picture column is missing or stands there twice.
         """
         self._names, self._found, self._fixed = names, find_columns(names, self._columns), True
         self._met = dict.fromkeys(names[:50])
+        self._unread = unread
         if self._found.repeated is not None:
             raise CatalogError(
                 f"{self._name}: has the column {shown(self._found.repeated)} more than once; rename all but one"
@@ -221,6 +226,10 @@ class _Rows:
     def _missing_column(self) -> CatalogError:
         what, names = ("picture", self._columns.picture) if self._id_met else ("id", self._columns.id)
         found = ", ".join(shown(n, 40) for n in self._met) or "none"
+        wanted = {fold(n) for n in names}
+        for unread in self._unread:
+            if fold(unread) in wanted:
+                found += f" ({shown(unread, 40)} holds bytes, which are not read: export it as text)"
         return CatalogError(
             f"{self._name}: has no {what} column; the columns are {found}; name the column that holds the {what} in "
             f"the setting VETRINA_{what.upper()}_COLUMNS (looked for: {', '.join(names)})"
@@ -283,21 +292,22 @@ class _Rows:
         return CatalogRow(record.line, product_id, picture, removed, attributes)
 
 
-def _open_parquet(file: Path, name: str) -> tuple[list[str], Iterator[Record]]:
+def _open_parquet(file: Path, name: str) -> tuple[list[str], list[str], Iterator[Record]]:
     try:
         with file.open("rb") as stream:
             packed = stream.read(4) != b"PAR1"
         source: Path | IO[bytes] = _unpacked_copy(file, name) if packed else file
         table = pq.ParquetFile(source, buffer_size=1 << 16, pre_buffer=False)
-        fields = [field for field in table.schema_arrow if not _is_binary(field.type)]
+        fields = list(table.schema_arrow)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CatalogError(f"{name}: is cut or no sound Parquet file ({error}); export it again") from error
     # A file of one megabyte can claim any number of rows: the claim is looked at first.
     rows = table.metadata.num_rows
     if rows > MAX_PARQUET_ROWS:
         raise CatalogError(f"{name}: has {rows} rows, more than {MAX_PARQUET_ROWS}; split it into smaller files")
-    names = [field.name for field in fields]
-    return names, _parquet_records(table, names, name)
+    names = [field.name for field in fields if not _is_binary(field.type)]
+    unread = [field.name for field in fields if _is_binary(field.type)]
+    return names, unread, _parquet_records(table, names, name)
 
 
 def _unpacked_copy(file: Path, name: str) -> IO[bytes]:
@@ -317,8 +327,12 @@ def _parquet_records(table: pq.ParquetFile, names: list[str], name: str) -> Iter
     batches = table.iter_batches(batch_size=size, columns=sorted(set(names)), use_threads=False)
     try:
         for batch in batches:
-            columns = {n: _column_values(batch.column(p)) for p, n in enumerate(batch.schema.names)}
-            for values in zip(*(columns[n] for n in names), strict=True):
+            # A name may come more than once, and brings its columns of bytes along.
+            columns: dict[str, list[list[object]]] = {}
+            for column, field in zip(batch.columns, batch.schema, strict=True):
+                if not _is_binary(field.type):
+                    columns.setdefault(field.name, []).append(_column_values(column))
+            for values in zip(*(columns[n].pop(0) for n in names), strict=True):
                 line += 1
                 yield Record(line, names, values)
     except (pa.ArrowException, OSError, ValueError) as error:

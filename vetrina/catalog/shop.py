@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 
 from vetrina.catalog.batches import Batch, catalog_file, list_batches
-from vetrina.catalog.reading import CatalogRow, RejectedRow, read_catalog
+from vetrina.catalog.reading import CatalogRow, RejectedRow
 from vetrina.errors import CatalogError
 from vetrina.store import Store
 from vetrina.tables import CATALOG, REJECTED, TableWriter, read_rows, read_tables, table_schema
@@ -99,6 +99,14 @@ def read_report(store: Store, batch: Batch) -> CatalogReport | None:
         return CatalogReport(**store.read_json(batch.path("catalog.json"), unchanging=True))
     except FileNotFoundError:
         return None
+
+
+def refused_rows(store: Store, batch: Batch) -> Iterator[RejectedRow]:
+    """The rows of a catalogued batch that were rejected or repeat an id; none if it was unusable."""
+    report = read_report(store, batch)
+    if report is not None and report.error is None:
+        for row in read_rows(store, batch.path("rejected.parquet"), REJECTED, unchanging=True):
+            yield RejectedRow(**row)
 
 
 def changes(store: Store, batch: Batch) -> Iterator[dict[str, object]]:
@@ -222,13 +230,7 @@ def _write_changes(store: Store, batch: Batch, shop: dict[str, Holding]) -> Cata
 
 
 def _rows(store: Store, batch: Batch) -> Iterator[CatalogRow | RejectedRow]:
-    return read_catalog(
-        catalog_file(store, batch),
-        name=batch.file,
-        base=batch.base,
-        columns=batch.columns,
-        allow_outside=batch.allow_outside,
-    )
+    return batch.rows(catalog_file(store, batch))
 
 
 def _removal(product_id: str, line: int | None) -> dict[str, object]:

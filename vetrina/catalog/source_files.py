@@ -60,15 +60,20 @@ class ReadOptions:
         return ColumnMap(id=self.id_columns or usual.id, picture=self.picture_columns or usual.picture)
 
 
-def check_name(name: str) -> None:
-    """Raise CatalogError for a file name that cannot be written down: not UTF-8, or with control characters."""
+def check_name(name: str, of: str = "file") -> None:
+    """Raise CatalogError for a name, `of` a file or a catalog, that is not UTF-8 or has control characters."""
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-        raise CatalogError(f"{shown(name)}: the file's name has damaged or control characters; rename it")
+        raise CatalogError(f"{shown(name)}: the {of}'s name has damaged or control characters; rename it")
 
 
 def content_of(found: SourceFile) -> str:
-    """Hex sha256 of a catalog. Raises CatalogError when it cannot be read, or its name cannot be kept."""
+    """Hex sha256 of a catalog. Raises CatalogError when it cannot be read, or its name or place cannot be kept."""
     check_name(found.name)
+    if any(unicodedata.category(letter) == "Cs" for letter in found.base + found.source):
+        raise CatalogError(
+            f"{found.name}: its folder {shown(found.base, 500)} has a name that is no UTF-8; rename the folder, or "
+            "move the catalog"
+        )
     try:
         return sha256_of(found.file)
     except OSError as error:

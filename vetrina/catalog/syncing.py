@@ -8,16 +8,16 @@ a source which did not change is not even fetched.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from vetrina.catalog.batches import Batch, Origin, list_batches, register_file
+from vetrina.catalog.batches import Batch, Origin, left_behind, list_batches, newest_of, register_file, take_over
 from vetrina.catalog.difference import Difference, check_removals, snapshot_difference
 from vetrina.catalog.downloading import Download, download
 from vetrina.catalog.problems import mended, mended_but, set_aside
-from vetrina.catalog.source_files import ReadOptions, SourceFile, catalog_name, content_of
+from vetrina.catalog.source_files import ReadOptions, SourceFile, catalog_name, check_name, content_of
 from vetrina.errors import CatalogError
 from vetrina.pictures.addresses import redact
 from vetrina.pictures.fetching import Validators
@@ -73,6 +73,8 @@ class SyncResult:
         skipped: why there is no batch; empty when there is one.
         difference: to the shop; None when the source did not change since the last time.
         batch: the new batch.
+        left: earlier batches of the catalog that nobody has worked: the caller's to work if it is a command, else
+            those that a command left and the sensor launches now.
     """
 
     catalog: str
@@ -80,6 +82,7 @@ class SyncResult:
     skipped: str
     difference: Difference | None
     batch: Batch | None
+    left: tuple[Batch, ...] = ()
 
 
 def sync_catalog(store: Store, order: SyncOrder) -> SyncResult:
@@ -93,7 +96,9 @@ def sync_catalog(store: Store, order: SyncOrder) -> SyncResult:
     if order.origin == "sync":
         # The schedule has one source: what an earlier one had wrong can never be mended.
         mended_but(store, "sync", lambda source: source == order.shown)
+    left = () if order.dry_run else _left(store, order)
     try:
+        check_name(order.catalog, "catalog")
         memory = _recall(store, order)
         with download(store, order.source, order.limits, memory.validators if memory else None) as got:
             sha256 = None if got is None else content_of(got.found)
@@ -109,7 +114,12 @@ def sync_catalog(store: Store, order: SyncOrder) -> SyncResult:
         raise
     if not order.dry_run:
         mended(store, order.shown)
-    return result
+    return replace(result, left=left)
+
+
+def _left(store: Store, order: SyncOrder) -> tuple[Batch, ...]:
+    left = left_behind(store, order.catalog)
+    return tuple(batch for batch in left if order.origin == "command" or take_over(store, batch, order.origin))
 
 
 def check_snapshot(
@@ -215,7 +225,8 @@ def _remember(store: Store, order: SyncOrder, got: Download, sha256: str) -> Non
 
 
 def _newest(store: Store, order: SyncOrder) -> int:
-    return max((batch.sequence for batch in list_batches(store) if batch.catalog == order.catalog), default=0)
+    newest = newest_of(list_batches(store), order.catalog)
+    return newest.sequence if newest is not None else 0
 
 
 def _digest_of(order: SyncOrder) -> str:

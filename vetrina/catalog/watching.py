@@ -55,11 +55,17 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was made of a file as it was when it had `mark`; `since` is when that mark was first seen, in seconds."""
+    """What was made of a file as it was when it had `mark`.
+
+    Attributes:
+        since: when that mark was first seen, in seconds since the epoch.
+        read: digest of the options that it was read with; empty in what former versions remembered.
+    """
 
     mark: str
     since: float
     stage: Stage
+    read: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +85,16 @@ class Look:
     known: dict[str, Known]
 
 
-def look(listing: Iterable[Listed], before: Mapping[str, Known], now: float, settle: float) -> Look:
+def look(listing: Iterable[Listed], before: Mapping[str, Known], now: float, settle: float, read: str = "") -> Look:
     """Judge a listing.
 
     A file is ready when its mark has stayed the same for `settle` seconds by the looker's own clock, so neither a
-    writer that pauses less nor a server whose clock is wrong brings half a file.
+    writer that pauses less nor a server whose clock is wrong brings half a file. One that was set aside is ready again
+    once it would be read otherwise: to name its columns may be just what it wanted.
 
     Args:
         now: seconds since the epoch.
+        read: digest of the options that a file would be read with.
     """
     ready: list[Listed] = []
     waiting: list[str] = []
@@ -97,6 +105,8 @@ def look(listing: Iterable[Listed], before: Mapping[str, Known], now: float, set
         former = before.get(entry.name)
         if former is None or former.mark != entry.mark or former.since > now:
             former = Known(entry.mark, now, "waiting")
+        elif former.stage == "aside" and former.read != read:
+            former = Known(entry.mark, former.since, "waiting")
         known[entry.name] = former
         if former.stage == "waiting":
             if now - former.since >= settle:
@@ -163,10 +173,11 @@ def watch(
     if not before:
         # Of a folder that was watched before nobody would notice that something is mended.
         mended_but(store, "watch", lambda source: source.startswith(source_of(root, "")))
-    seen = look(listing, before, clock(), settle)
+    read = _digest(repr(options))
+    seen = look(listing, before, clock(), settle, read)
     report = WatchReport(waiting=len(seen.waiting))
     for name in seen.gone:
-        if before[name].stage == "aside":
+        if before[name].stage != "taken":
             mended(store, source_of(root, name))
     began = time.monotonic()
     try:
@@ -177,12 +188,12 @@ def watch(
             stage: Stage = "large"
             if entry.bytes <= large_bytes or not entry.name.isprintable():
                 stage = _take(store, root, entry, options, report, time.monotonic() + budget)
-            seen.known[entry.name] = Known(entry.mark, seen.known[entry.name].since, stage)
+            seen.known[entry.name] = Known(entry.mark, seen.known[entry.name].since, stage, read)
         for entry in listing:
             known = seen.known.get(entry.name)
             if known is not None and known.stage == "large":
-                stage = _large_outcome(store, root, entry)
-                seen.known[entry.name] = Known(entry.mark, known.since, stage)
+                stage = _large_outcome(store, root, entry, read)
+                seen.known[entry.name] = Known(entry.mark, known.since, stage, read)
                 if stage == "large":
                     report.large.append(entry)
     finally:
@@ -205,16 +216,21 @@ def take_large(store: Store, root: str, name: str, options: ReadOptions) -> Watc
     stage = _take(store, root, entry, options, report, None)
     if stage == "waiting":
         raise SourceUnreachable(f"{source_of(root, name)} cannot be fetched now; `vetrina status` says why")
-    store.write_json(_large_path(source_of(root, name)), {"mark": entry.mark, "stage": stage})
+    left = {"mark": entry.mark, "stage": stage, "read": _digest(repr(options))}
+    store.write_json(_large_path(source_of(root, name)), left)
     return report
 
 
-def _large_outcome(store: Store, root: str, entry: Listed) -> Stage:
+def _large_outcome(store: Store, root: str, entry: Listed, read: str) -> Stage:
     try:
         left = store.read_json(_large_path(source_of(root, entry.name)))
     except FileNotFoundError:
         return "large"
-    return "large" if left["mark"] != entry.mark else "aside" if left["stage"] == "aside" else "taken"
+    if left["mark"] != entry.mark:
+        return "large"
+    if left["stage"] == "aside":
+        return "aside" if left.get("read", "") == read else "large"
+    return "taken"
 
 
 def _take(
@@ -248,7 +264,8 @@ def _register(store: Store, source: str, options: ReadOptions, until: float | No
         # Two files may share a catalog's name: neither is taken again because the other came last.
         same = (batch for batch in reversed(list_batches(store)) if batch.source == found.source)
         newest = next(same, None)
-        if newest is not None and (newest.origin, newest.sha256) == ("watch", content_of(found)):
+        known = newest is not None and (newest.origin, newest.options) == ("watch", options)
+        if newest is not None and known and newest.sha256 == content_of(found):
             return newest, False
         return register_file(store, found, options, origin="watch", until=until)
 
@@ -330,5 +347,5 @@ def _read_known(store: Store, path: str) -> dict[str, Known]:
 
 
 def _write_known(store: Store, path: str, known: Mapping[str, Known]) -> None:
-    values = {name: [entry.mark, round(entry.since, 3), entry.stage] for name, entry in known.items()}
+    values = {name: [entry.mark, round(entry.since, 3), entry.stage, entry.read] for name, entry in known.items()}
     store.write(path, zlib.compress(json.dumps(values).encode(), 1))

@@ -1,14 +1,19 @@
-"""What to hand over: the similar products of each product, or what changed in them between two tables.
+"""What to hand over: the similar products of each product, or what changed in them since others were written.
 
 Both are streams in the order of product ids, so memory does not grow with the shop.
+
+Each new index projects the vectors anew, so one new product moves every score a little: by up to 0.0013 in a made-up
+shop of 2 000, where a fifth of the lists name other products or another order. A list that only its scores tell from
+the one before, and by so little, has not changed.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from vetrina.errors import NotFound, StoreError
 from vetrina.index.publishing import CURRENT_TABLE, TABLE
@@ -18,6 +23,8 @@ from vetrina.tables import read_tables
 
 _FOLDER = "similar_products"
 _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]*")
+SCORE_TOLERANCE = 0.005
+"""A list whose scores all moved by no more than this, about what two decimals show, and nothing else, is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +77,15 @@ def whole(store: Store, name: str) -> Iterator[Change]:
         raise StoreError(f"The table {name} is not in {store.root} any more; materialize similar_products") from None
 
 
-def between(store: Store, old: str, new: str) -> Iterator[Change]:
-    """The lists that are not the same in both tables, as the new one has them. Raises StoreError."""
-    before, after = whole(store, old), whole(store, new)
+def between(before: Iterator[Change], after: Iterator[Change]) -> Iterator[Change]:
+    """The lists of `after` that are not the same in `before`, and an empty one for each that `after` lacks.
+
+    A list is the same when it has the same products in the same order, of the same classes, with scores that differ by
+    no more than SCORE_TOLERANCE.
+
+    Args:
+        before, after: in the order of product ids.
+    """
     was, now = next(before, None), next(after, None)
     while was is not None or now is not None:
         if now is None or (was is not None and was.product_id < now.product_id):
@@ -83,9 +96,17 @@ def between(store: Store, old: str, new: str) -> Iterator[Change]:
             yield now
             now = next(after, None)
         else:
-            if was.similar != now.similar:
+            if not _same(was.similar, now.similar):
                 yield now
             was, now = next(before, None), next(after, None)
+
+
+def _same(was: tuple[Similar, ...], now: tuple[Similar, ...]) -> bool:
+    return len(was) == len(now) and all(
+        (old.similar_id, old.same_class) == (new.similar_id, new.same_class)
+        and abs(old.score - new.score) <= SCORE_TOLERANCE
+        for old, new in zip(was, now, strict=True)
+    )
 
 
 def _lists(store: Store, name: str) -> Iterator[Change]:
@@ -95,5 +116,10 @@ def _lists(store: Store, name: str) -> Iterator[Change]:
         for table in read_tables(store, f"{_FOLDER}/{name}/{TABLE}", SIMILAR_SCHEMA, columns)
         for row in zip(*(table[column].to_pylist() for column in columns), strict=True)
     )
+    return grouped(rows)
+
+
+def grouped(rows: Iterable[Sequence[Any]]) -> Iterator[Change]:
+    """The lists of rows (product id, rank, similar id, score, same class), those of a product together."""
     for product_id, lines in groupby(rows, key=lambda row: row[0]):
         yield Change(str(product_id), tuple(Similar(*line[1:]) for line in lines))

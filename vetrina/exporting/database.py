@@ -1,34 +1,35 @@
 """Export into a shop's own database, SQLite or PostgreSQL, in one transaction: readers see the old table or the new.
 
-    similar_products          (product_id, rank) → similar_id, score, same_class, since: the table's name when the
-                              row last changed
+    similar_products          (product_id, rank) → similar_id, score, same_class, since: the name of the table with
+                              which the product's list last changed, the same in all its rows
     similar_products_export   one row: the name of the table that the database holds
 
-The database knows what it holds, so the next export writes the changes only.
+The next export compares with the rows themselves and writes the changes only: a score is never further from the
+table's than the tolerance, however many exports there were, and the table of before need not be kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from vetrina.errors import SettingError, StoreError
-from vetrina.exporting.changes import Change, between, current_table, has_table, whole
+from vetrina.exporting.changes import Change, between, current_table, grouped, whole
 from vetrina.store import Store
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-_PRODUCTS_AT_ONCE = 500
+_PRODUCTS_AT_ONCE, _ROWS_AT_ONCE = 500, 10_000
 _TABLE, _STATE = "similar_products", "similar_products_export"
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote. `since` is the table that the database held; None where it was written whole."""
+    """What an export wrote. `since` is the table that the database held; None where it held none or was emptied."""
 
     table: str
     since: str | None
@@ -67,17 +68,16 @@ def write_database(
     with _transaction(url) as connection:
         tables = _prepare(connection)
         held = connection.execute(_locked(tables.state, connection)).scalar()
-        if held == table.name and not afresh:
+        if afresh:
+            held = None
+            connection.execute(tables.similar.delete())
+        if held == table.name:
             return Exported(table.name, held, 0, 0)
-        since = held if held is not None and not afresh and has_table(store, held) else None
-        changes = whole(store, table.name) if since is None else between(store, since, table.name)
+        changes = between(_held(connection, tables.similar), whole(store, table.name))
         products, removed = _apply(connection, tables.similar, changes, table.name, progress)
-        if since is None:
-            # Written whole, every row that is right bears this table's name.
-            connection.execute(tables.similar.delete().where(tables.similar.c.since != table.name))
         connection.execute(tables.state.delete())
         connection.execute(tables.state.insert(), {"id": 1, "held": table.name})
-    return Exported(table.name, since, products, removed)
+    return Exported(table.name, held, products, removed)
 
 
 @contextmanager
@@ -151,6 +151,31 @@ def _locked(state: sa.Table, connection: sa.Connection) -> Any:
     else:
         connection.execute(state.delete().where(state.c.id == 0))  # a write, so that SQLite takes its lock
     return sa.select(state.c.held)
+
+
+def _held(connection: sa.Connection, similar: sa.Table) -> Iterator[Change]:
+    """The lists in the database, in the order of product ids; those that were given may be written meanwhile.
+
+    Raises StoreError for a database that has another order, as one in UTF-16 does.
+    """
+    last = ""
+    for change in grouped(_rows(connection, similar)):
+        if change.product_id < last:
+            raise StoreError("The database does not sort ids as UTF-8 does, so only --afresh can write into it")
+        yield change
+        last = change.product_id
+
+
+def _rows(connection: sa.Connection, similar: sa.Table) -> Iterator[Sequence[Any]]:
+    import sqlalchemy as sa
+
+    place = (similar.c.product_id, similar.c.rank)
+    columns = (similar.c[name] for name in ("product_id", "rank", "similar_id", "score", "same_class"))
+    page = sa.select(*columns).order_by(*place).limit(_ROWS_AT_ONCE)
+    rows = connection.execute(page).all()
+    while rows:
+        yield from rows
+        rows = connection.execute(page.where(sa.tuple_(*place) > sa.tuple_(*rows[-1][:2]))).all()
 
 
 def _apply(

@@ -1,8 +1,9 @@
 """Sweeping: walking the store, and deleting what nothing needs.
 
 Runs may be at work meanwhile. Nothing that was written within the grace period goes, and whatever a run makes or
-fetches is written anew. What stays was worked out from finished batches only; while one waits, and as soon as a new
-one is registered, pictures and all that is remembered of them stay. The last look at a file's age is a few
+fetches is written anew. Index versions go first, so that a rollback meanwhile finds all that its version needs, or no
+such version. What else stays is worked out from finished batches only; while one waits, and as soon as a new one is
+registered, pictures and all that is remembered of them stay. The last look at a file's age is a few
 milliseconds before it goes. A picture lost in that moment is asked for again by `vetrina retry`.
 """
 
@@ -22,7 +23,7 @@ from vetrina.embedding.tuned import tuned_folder, tuned_models
 from vetrina.errors import SettingError, StoreError
 from vetrina.garbage.needed import Fingerprints, Needed, Pictures, find_needed, needed_tables, needed_versions
 from vetrina.index.manifest import MANIFEST
-from vetrina.index.versions import RECORDS, history, version_folder
+from vetrina.index.versions import RECORDS, ROLLBACK, history, version_folder
 from vetrina.models.handles import TUNED
 from vetrina.store import FileInfo, Store
 
@@ -111,8 +112,8 @@ class _Sweep:
         self.swept = Swept(dry_run)
 
     def run(self) -> Swept:
-        """Everything, from what is remembered of pictures to whole index versions."""
-        versions = self._versions()
+        """Everything, from whole index versions to what is remembered of pictures."""
+        versions = self._sweep_index()
         # Without a version that can be used, every one may be what a person restores.
         published = {record.version for record in history(self._store)}
         trials = trials_since(self._store, self._before - _TRIAL_KEPT)
@@ -126,7 +127,6 @@ class _Sweep:
         if versions is None and published:
             self.swept.left.append("index versions and their tables: no version can be used, see `vetrina status`")
         if versions is not None:
-            self._sweep_index()
             self._sweep_tables()
             self._sweep_reports(versions)
         self._sweep_models(needed)
@@ -174,34 +174,41 @@ class _Sweep:
                 folder = f"{kind}/{fingerprint}"
                 yield from (f"{folder}/{shard}" for shard in self._store.names(folder))
 
-    def _sweep_index(self) -> None:
-        """Versions that are not kept: their records first, so that no new reader comes, then the files."""
-        with self._alone("index"):
-            # Again, now that nobody publishes.
-            kept = self._versions()
-            if kept is None:
-                return
-            self.swept.versions = sorted(kept)
-            for version in self._store.names("index"):
-                folder = version_folder(version)
-                files = list(self._store.walk(folder))
-                if folder == RECORDS or version in kept or any(not self._old(file) for file in files):
-                    continue
-                records = [file for file in self._store.walk(RECORDS) if self._names(file, version)]
+    def _sweep_index(self) -> frozenset[str] | None:
+        """Versions that are not kept: their records first, so that no new reader comes, then the files.
+
+        Gives those that stay; None when no version can be used, and none is touched then.
+        """
+        with self._alone("index"):  # nobody publishes meanwhile
+            with self._alone(ROLLBACK):
+                kept = self._versions()
+                if kept is None:
+                    return None
+                folders = {name: list(self._store.walk(version_folder(name))) for name in self._store.names("index")}
+                going = {
+                    name: files
+                    for name, files in folders.items()
+                    if version_folder(name) != RECORDS and name not in kept and all(map(self._old, files))
+                }
+                records = [file for file in self._store.walk(RECORDS) if self._version_of(file) in going]
                 self._delete([("index", file) for file in records])
+            for name, files in going.items():
                 files.sort(key=lambda file: not file.path.endswith(f"/{MANIFEST}"))
                 self._delete([("index", file) for file in files])
-                self._remove_folder(folder)
+                self._remove_folder(version_folder(name))
+        stays = kept | {name for name in folders if _VERSION.fullmatch(name) and name not in going}
+        self.swept.versions = sorted(stays)
+        return stays
 
-    def _names(self, file: FileInfo, version: str) -> bool:
-        """Whether a record names the version; an unreadable one names none."""
+    def _version_of(self, file: FileInfo) -> str | None:
+        """The version that a record names; an unreadable one names none."""
         try:
-            return bool(self._store.read_json(file.path)["version"] == version)
+            return str(self._store.read_json(file.path)["version"])
         except (FileNotFoundError, StoreError, KeyError, TypeError):
-            return False
+            return None
 
     def _sweep_tables(self) -> None:
-        with self._alone("similar-products"):
+        with self._alone("similar-products"), self._alone(ROLLBACK):
             versions = self._versions()
             if versions is None:
                 return

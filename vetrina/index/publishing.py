@@ -22,7 +22,7 @@ from vetrina.index.sources import IndexItems
 from vetrina.index.table import SIMILAR_SCHEMA, Pictures, pictures_of, similar_products, write_similar_json
 from vetrina.index.table_parts import drop_parts, in_parts
 from vetrina.index.table_search import exact_work, table_search
-from vetrina.index.versions import Published, current, open_index, publish, verify
+from vetrina.index.versions import ROLLBACK, Published, current, open_index, publish, verify
 from vetrina.index.wanted import is_made_of, table_folder
 from vetrina.pictures.collecting import Progress
 from vetrina.pictures.prints import prints_of
@@ -183,7 +183,8 @@ def publish_table(
     with store.exclusive("similar-products"):
         standing = standing_table(store, published, settings)
         if standing is not None:
-            point_to_table(store, published, folder)  # a rollback may have left it at another
+            _serve_table(store, published, folder)  # a rollback may have left it at another
+            drop_parts(store, folder)  # it may have been killed when the table was there and its parts were, too
             return standing
         index = open_index(store, published)
         pictures = _pictures(store, index, workers, print_progress) if settings.hide_duplicates else None
@@ -212,7 +213,7 @@ def publish_table(
         values = {name: value for name, value in asdict(report).items() if name not in ("folder", "built")}
         store.write_json(f"{folder}/table.json", values)
         drop_parts(store, folder)
-        point_to_table(store, published, folder)
+        _serve_table(store, published, folder)
     return report
 
 
@@ -253,20 +254,29 @@ def _write_table(store: Store, folder: str, parts: Iterator[pa.Table], expected:
     return {"rows": rows, "products": products, "full": full}
 
 
-def point_to_table(store: Store, published: Published, folder: str) -> None:
-    """Say in `similar_products/current.json` that the table in `folder` is the shop's."""
-    pointer = {"folder": folder, "index": published.version}
-    with contextlib.suppress(FileNotFoundError, StoreError):
-        if store.read_json(CURRENT_TABLE) == pointer:
-            return
-    store.write_json(CURRENT_TABLE, pointer)
-
-
 def restore_table(store: Store, published: Published, settings: TableSettings) -> bool:
-    """Let the table of an index version that is served again be the shop's; false when it has to be made first."""
+    """Let the table of an index version that is served again be the shop's; false when it has to be made first.
+
+    Does not wait for a table that is being made.
+    """
     folder = table_folder(published.version, settings)
-    with store.exclusive("similar-products"):
+    return _serve_table(store, published, folder)
+
+
+def _serve_table(store: Store, published: Published, folder: str) -> bool:
+    """Say in `similar_products/current.json` that the table in `folder` is the shop's; false when it is not there.
+
+    Says nothing where a rollback since serves another version: the pointer is the rollback's then.
+    """
+    pointer = {"folder": folder, "index": published.version}
+    with store.exclusive(ROLLBACK):
         if not store.exists(f"{folder}/table.json"):
             return False
-        point_to_table(store, published, folder)
+        now = current(store)
+        if now is not None and now.restores is not None and now.version != published.version:
+            return True
+        with contextlib.suppress(FileNotFoundError, StoreError):
+            if store.read_json(CURRENT_TABLE) == pointer:
+                return True
+        store.write_json(CURRENT_TABLE, pointer)
     return True

@@ -26,6 +26,11 @@ from vetrina.store import Store
 _log = logging.getLogger(__name__)
 RECORDS = "index/published"
 """Where the records lie."""
+ROLLBACK = "rollback"
+"""What is held alone (`Store.exclusive`) while a rollback chooses a version and records it, while a table becomes the
+shop's, and while records and tables that nothing needs go. For moments only: a rollback does not wait for the build of
+an index or of a table, which hold "index" and "similar-products" (taken before this one where both are needed).
+"""
 _NAME = re.compile(r"(\d{9})\.json")
 _verified: set[tuple[str, str, str]] = set()
 _verified_lock = threading.Lock()
@@ -157,24 +162,25 @@ def rollback(store: Store, to: str | None = None) -> Published:
         NotFound: nothing is published, no such version, or nothing before the current one.
         IndexDamaged: the named version does not verify.
     """
-    now = current(store)
-    if now is None:
-        raise NotFound("No index is published, so there is nothing to roll back")
-    records = history(store)
-    if to is None:
-        target = _before(store, now, records)
-    else:
-        if to == now.version:
-            return now
-        named = [record for record in records if record.version == to]
-        if not named:
-            known = ", ".join(dict.fromkeys(record.version for record in records))
-            raise NotFound(f"There is no published index version {to!r}; there are {known}")
-        target = _first_verified(store, named)
-    number = target.restores or target.number
-    return _record(
-        store, target.version, target.manifest_sha256, f"rollback from {now.version} to number {number}", number
-    )
+    with store.exclusive(ROLLBACK):
+        now = current(store)
+        if now is None:
+            raise NotFound("No index is published, so there is nothing to roll back")
+        records = history(store)
+        if to is None:
+            target = _before(store, now, records)
+        else:
+            if to == now.version:
+                return now
+            named = [record for record in records if record.version == to]
+            if not named:
+                known = ", ".join(dict.fromkeys(record.version for record in records))
+                raise NotFound(f"There is no published index version {to!r}; there are {known}")
+            target = _first_verified(store, named)
+        number = target.restores or target.number
+        return _record(
+            store, target.version, target.manifest_sha256, f"rollback from {now.version} to number {number}", number
+        )
 
 
 def rollback_target(store: Store, now: Published) -> Published:

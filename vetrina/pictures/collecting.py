@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from vetrina.catalog.batches import Batch
-from vetrina.catalog.shop import changes
+from vetrina.catalog.batches import Batch, list_batches
+from vetrina.catalog.shop import changes, shop_after
 from vetrina.errors import PictureError
 from vetrina.memos import read_json_memo, write_json_memo
 from vetrina.parallel import Behind
@@ -33,7 +33,8 @@ Progress = Callable[[int, int], None]
 class ImagesReport:
     """What collecting a batch's pictures cost. Counts are pictures; `products` counts products.
 
-    fetched: bytes moved; unchanged: the server said so (304); reused: no request at all.
+    fetched: bytes moved; unchanged: the server said so (304); reused: neither, what was known stands;
+    kept: those of the reused that were asked for in vain, since their server fails for now.
     """
 
     products: int = 0
@@ -41,6 +42,7 @@ class ImagesReport:
     fetched: int = 0
     unchanged: int = 0
     reused: int = 0
+    kept: int = 0
     failed: int = 0
     bytes: int = 0
 
@@ -58,7 +60,7 @@ def collect_pictures(
 
     Args:
         retry_failed: ask again for pictures that failed for good (404, not a picture), not only for those whose
-            failure may have passed.
+            failure may have passed; but only for those that a current product shows.
     """
     with store.exclusive(f"images-{batch.key}"):
         work = _Collection(store, batch, retry_failed)
@@ -86,28 +88,42 @@ class _Collection:
         self.wanted: dict[str, Validators | None] = {}
         self._records: dict[str, dict[str, Any]] = {}
         before = self._former_outcomes()
-        lost = self._lost() if retry_failed else set()
+        due = self._due(before, retry_failed)
         unsettled: list[str] = []
         for picture in dict.fromkeys(picture for _, picture in self.products):
             former = before.get(picture)
-            if former is None:
+            if former is None or picture in due:
                 unsettled.append(picture)
-            elif former["sha256"] in lost or (former["state"] != "ok" and (retry_failed or former["transient"])):
-                self.wanted[picture] = None
             else:
                 self.outcomes[picture] = former
                 self.report.reused += 1
         for picture, record in zip(unsettled, store.map(self._read_record, unsettled), strict=True):
-            if record is not None and record["batch"] == batch.key:  # this batch was interrupted after it
+            usable = record is not None and record["outcome"]["state"] == "ok"
+            # Of this batch, which was interrupted after it; a failure that is asked about again does not stand.
+            if record is not None and record["batch"] == batch.key and (usable or picture not in before):
                 self.outcomes[picture] = record["outcome"]
                 self.report.reused += 1
-            elif record is not None and record["outcome"]["state"] == "ok":
+            elif record is not None and usable:
                 self._records[picture] = record
                 self.wanted[picture] = Validators(**record["validators"])
             else:
                 self.wanted[picture] = None
         self.report.products = len(self.products)
         self.report.pictures = len(self.outcomes) + len(self.wanted)
+
+    def _due(self, before: dict[str, dict[str, Any]], retry_failed: bool) -> set[str]:
+        """Those of the pictures with an outcome that are asked for again."""
+        failed = {picture for picture, former in before.items() if former["state"] != "ok"}
+        if not retry_failed:
+            return {picture for picture in failed if before[picture]["transient"]}
+        lost = self._lost()
+        return self._shown() & (failed | {picture for picture in before if before[picture]["sha256"] in lost})
+
+    def _shown(self) -> set[str]:
+        """The pictures of those products that no later batch has replaced or removed."""
+        shop = shop_after(self._store, list_batches(self._store)[-1].sequence)
+        own = {product_id for product_id, held in shop.items() if held.sequence == self._batch.sequence}
+        return {picture for product_id, picture in self.products if product_id in own}
 
     def _lost(self) -> set[str]:
         """Pictures (sha256) that later steps could not read since the store has lost them."""
@@ -155,8 +171,12 @@ class _Collection:
         validators = Validators(None, None)
         if isinstance(outcome, Unchanged):
             self.report.unchanged += 1
-            settled = self._records[picture]["outcome"]
-            validators = Validators(**self._records[picture]["validators"])
+            settled, validators = self._known(picture)
+        elif isinstance(outcome, FetchFailed) and outcome.transient and picture in self._records:
+            # A server that is down for now says nothing of a picture that is here.
+            self.report.reused += 1
+            self.report.kept += 1
+            settled, validators = self._known(picture)
         elif isinstance(outcome, FetchFailed):
             settled.update(
                 state=outcome.state, reason=outcome.reason, detail=outcome.detail, transient=outcome.transient
@@ -177,6 +197,11 @@ class _Collection:
                 height=decoded.height,
             )
         return settled, validators
+
+    def _known(self, picture: str) -> tuple[dict[str, Any], Validators]:
+        """What another batch got for a picture."""
+        record = self._records[picture]
+        return record["outcome"], Validators(**record["validators"])
 
     def _save(self, picture: str, outcome: dict[str, Any], validators: Validators, data: bytes | None) -> None:
         """Keep a picture's bytes, and then the record that stands for having them."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -179,7 +180,8 @@ class S3Files:
             return
         self._memory.forget(path)
         part = max(PART, -(-size // _MOST_PARTS))
-        upload = self._ask("create_multipart_upload", "write", path)["UploadId"]
+        mark = uuid.uuid4().hex
+        upload = self._ask("create_multipart_upload", "write", path, Metadata={"upload": mark})["UploadId"]
 
         def send(number: int) -> dict[str, Any]:
             with file.open("rb") as handle:
@@ -194,12 +196,19 @@ class S3Files:
                 self._ask("complete_multipart_upload", "write", path, UploadId=upload, MultipartUpload={"Parts": parts})
             except StoreUnavailable:
                 # Asked again after a lost answer, the server knows the upload no more: it is done.
-                if self.size(path) != size:
+                if not self._carries(path, mark):
                     raise
         except BaseException:
             with contextlib.suppress(StoreError, FileNotFoundError):
                 self._ask("abort_multipart_upload", "give up writing", path, UploadId=upload)
             raise
+
+    def _carries(self, path: str, mark: str) -> bool:
+        """Whether what stands at `path` came by the upload of this mark."""
+        try:
+            return bool(self._ask("head_object", "look for", path)["Metadata"].get("upload") == mark)
+        except FileNotFoundError:
+            return False
 
     def create(self, path: str, data: bytes) -> bool:
         """See `Store.create`. Raises StoreError when the server does not honour create-only."""
