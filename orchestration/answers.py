@@ -10,7 +10,7 @@ from orchestration.deployment import Deployment
 from orchestration.named_files import check_place, write_whole
 from vetrina.catalog.problems import list_set_aside
 from vetrina.catalog.shop import read_report
-from vetrina.errors import NotFound
+from vetrina.errors import NotFound, PictureError
 from vetrina.index.publishing import standing_table
 from vetrina.index.settings import TableSettings
 from vetrina.index.versions import Published, current, verify
@@ -83,7 +83,7 @@ def explain_result(deployment: Deployment, asked: str, result: str) -> dict[str,
         sides = [item_as_json(window.store, item) for item in window.engine.items_of(asked)]
         origin = origin_of(window.store, asked, sides[0]["batch"])
     except NotFound:
-        if not Path(asked).is_file():
+        if not _may_be_file(Path(asked)):
             raise
         photo, own, origin = window.photo(_photo(Path(asked))), None, None
         query = photo.query
@@ -97,10 +97,24 @@ def explain_result(deployment: Deployment, asked: str, result: str) -> dict[str,
     return explanation_as_json(window, described, sides, origin, result, found, names)
 
 
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:
+        return True  # reading it says what is in the way
+    except OSError:
+        return False  # longer than a name can be
+
+
 def _photo(file: Path) -> bytes:
-    if file.is_dir():
-        raise NotFound(f"{file} is a folder; name a picture file")
-    return file.read_bytes()
+    try:
+        if file.is_dir():
+            raise NotFound(f"{file} is a folder; name a picture file")
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise  # told for all commands in one place
+    except OSError as error:
+        raise PictureError("unreadable", f"{file} cannot be read: {error.strerror}; check the path") from error
 
 
 def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:

@@ -12,12 +12,15 @@ def check_place(file: Path | None) -> None:
     """Raise SettingError when a file cannot be written there, before hours are spent on it."""
     if file is None:
         return
-    if file.is_dir():
-        raise SettingError(f"{file} is a folder; name a file in it")
-    if file.exists() and not file.is_file():
-        raise SettingError(f"{file} is a device or a pipe, which a file must not replace; name a file")
-    if not file.parent.is_dir():
-        raise SettingError(f"There is no folder for {file}; choose another place")
+    try:
+        if file.is_dir():
+            raise SettingError(f"{file} is a folder; name a file in it")
+        if file.exists() and not file.is_file():
+            raise SettingError(f"{file} is a device or a pipe, which a file must not replace; name a file")
+        if not file.parent.is_dir():
+            raise SettingError(f"There is no folder for {file}; choose another place")
+    except OSError as error:
+        raise SettingError(f"{file} cannot be written: {error.strerror}; choose another place") from error
 
 
 def write_whole(file: Path, data: bytes) -> None:

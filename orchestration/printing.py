@@ -149,8 +149,7 @@ def answer(report: dict[str, Any]) -> None:
         every = len(report["similar"])
         some = f": the first {report['drawn']} of {every}" if report["drawn"] < every else ""
         _out.print(f"Drawn in {escape(report['picture'])}{some}")
-    for problem in report["problems"]:
-        _out.print(f"[yellow]note[/yellow] {escape(problem)}")
+    _notes(report["problems"])
 
 
 def explanation(report: dict[str, Any]) -> None:
@@ -179,6 +178,12 @@ def explanation(report: dict[str, Any]) -> None:
     _out.print(f"index {index['version']}, built {index['built_at']}, {space}, {index['serve_with']} search")
     models = ", ".join(f"{role} {fingerprint}" for role, fingerprint in report["models"].items())
     _out.print(f"models: {escape(models)}")
+    _notes(report["problems"])
+
+
+def _notes(problems: list[str]) -> None:
+    for problem in problems:
+        _out.print(f"[yellow]note[/yellow] {escape(problem)}")
 
 
 def _named(product_id: str, name: str | None) -> str:
@@ -232,8 +237,7 @@ def status(report: dict[str, Any]) -> None:
     if report["undetectable_classes"]:
         names = ", ".join(report["undetectable_classes"])
         _out.print(f"[yellow]note[/yellow] The detector does not know these classes, so they get no crops: {names}")
-    for problem in report["damaged"]:
-        _out.print(f"[yellow]note[/yellow] {escape(problem)}")
+    _notes(report["damaged"])
 
 
 def _table(table: dict[str, Any] | None) -> None:

@@ -9,6 +9,9 @@ from support.commands import refusal, run, values
 from support.fault_server import FaultServer
 from support.shops import Shop, opened_shop, rows_of
 
+from orchestration import printing
+from orchestration.answers import explain_result
+
 
 @pytest.fixture(scope="module")
 def priced(
@@ -96,6 +99,40 @@ def test_a_photo_is_explained_without_an_origin(priced: Shop, product_pictures: 
     photo.write_bytes(product_pictures["box"])
     found = values("explain", photo, "box")
     assert (found["rank"], found["of"], found["query"]["origin"]) == (1, 7, None)
+
+
+def test_a_file_that_cannot_be_looked_at_or_read_is_one_line(priced: Shop) -> None:
+    long = "a" * 300
+    assert f"There is no product '{long}'" in refusal("explain", long, "box")
+    assert "There is no product" in refusal("explain", f"{long}/photo.png", "box")
+    assert f"{long} cannot be read: File name too long" in refusal("search", long)
+    ring = priced.folder / "ring.png"
+    ring.symlink_to(ring)
+    assert f"{ring} cannot be read: Too many levels of symbolic links" in refusal("search", ring)
+    assert "is a folder; name a picture file" in refusal("search", priced.folder)
+
+
+def test_a_problem_of_the_index_is_told_with_an_explanation(priced: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    report = explain_result(priced.deployment, "oak-chair", "box")
+    printing.explanation(report)
+    assert "note" not in capsys.readouterr().out
+    printing.explanation(report | {"problems": ["Index 7 is damaged: [b] lacks a file"]})
+    assert "note Index 7 is damaged: [b] lacks a file" in capsys.readouterr().out
+
+
+def test_a_floor_that_a_small_shop_cannot_judge_by_is_told(
+    priced: Shop, product_pictures: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = priced.folder / "umbrella.png"
+    photo.write_bytes(product_pictures["umbrella"])
+    assert values("search", photo)["problems"] == []
+    found = values("search", photo, "--min-similarity", 0.9)
+    assert found["nothing_similar"] is None
+    (problem,) = found["problems"]
+    assert problem.startswith("A least similarity of 0.9 makes no difference: ")
+    assert problem.endswith("by its 10th nearest product, and the shop has 7 products")
+    monkeypatch.setenv("VETRINA_MIN_SIMILARITY", "0.8")
+    assert "note A least similarity of 0.8 makes no difference" in run("search", photo).stdout
 
 
 def test_what_cannot_be_explained_is_one_line(priced: Shop) -> None:

@@ -172,3 +172,11 @@ def test_a_watched_file_that_is_touched_is_read_anew_once_the_settings_allow_its
         ]
         registered.append(sum(len(visit.registered) for visit in visits))
     assert registered == [1, 1, 0]
+
+
+def test_a_catalog_whose_name_no_file_can_have_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with (
+        pytest.raises(CatalogError, match=r"cannot be looked at \(File name too long\); check the path"),
+        open_source(str(tmp_path / ("a" * 300))),
+    ):
+        pass

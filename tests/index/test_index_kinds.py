@@ -377,3 +377,15 @@ def test_items_that_no_leaf_visited_early_holds_do_not_make_a_file_look_damaged(
         opened = annoy_file.AnnoyFile(tmp_path / f"{trees}.ann", vectors)
         assert opened.items == 10
         opened.close()
+
+
+@pytest.mark.parametrize("copies", [1500, 6000])
+def test_thousands_of_equal_items_do_not_make_a_file_look_damaged(tmp_path: Path, copies: int) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((3000 + copies, 16)).astype(np.float32)
+    vectors[3000:] = vectors[3000]
+    vectors = rng.permutation(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+    annoy_file.build_file(vectors, tmp_path / "x.ann", trees=40, seed=1)
+    opened = annoy_file.AnnoyFile(tmp_path / "x.ann", vectors)
+    assert opened.items == 3000 + copies
+    opened.close()

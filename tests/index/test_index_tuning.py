@@ -12,7 +12,7 @@ from index_samples import shop, unit
 from vetrina.errors import SettingError, StoreError
 from vetrina.index import tuning
 from vetrina.index.annoy_file import AnnoyFile, build_file
-from vetrina.index.recall import exact_truth, lower_bound, outside_truth, recalls
+from vetrina.index.recall import LabelAudit, exact_truth, lower_bound, outside_truth, recalls
 from vetrina.index.sampling import from_outside
 from vetrina.index.settings import IndexSettings
 from vetrina.index.tuning import tune
@@ -219,6 +219,21 @@ def test_a_little_more_search_is_spent_before_a_class_is_given_up(tmp_path: Path
     assert without.chosen.search_k < tuned.chosen.search_k <= 4 * without.chosen.search_k
     assert tuned.chosen in tuned.frontier
     assert not any(entry["below_target"] for entry in tuned.by_label)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "queries"), [([25] * 300, 13), ([25] * 195 + [3] * 205, 17), ([1000] + [2] * 1900, 200), ([2] * 4500, 1)]
+)
+def test_every_class_is_measured_however_many_there_are(sizes: list[int], queries: int) -> None:
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    vectors = unit(np.random.default_rng(0).standard_normal((len(labels), 4)))
+    audit = LabelAudit.of(vectors, labels, IndexSettings(), np.random.default_rng(0), "cpu")
+    numbers = {code: number for code, number, _ in audit.labels}
+    assert sorted(numbers) == list(range(len(sizes)))
+    assert [numbers[code] for code in range(len(sizes))] == [min(size, queries) for size in sizes]
+    assert len(audit.truth.queries) == sum(numbers.values()) <= max(4000, len(sizes))
+    for code, number, census in audit.labels:
+        assert census is (number == sizes[code])
 
 
 def test_a_class_with_too_few_queries_for_any_bound_is_judged_by_its_mean(tmp_path: Path) -> None:

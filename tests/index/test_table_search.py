@@ -18,6 +18,7 @@ from index_samples import LABELS, Item, opened, shop, unit
 
 from vetrina.errors import SettingError
 from vetrina.index import candidates as module
+from vetrina.index import table as table_module
 from vetrina.index import table_search as search_module
 from vetrina.index.candidates import AnnoySearch
 from vetrina.index.reader import Index
@@ -86,6 +87,33 @@ def test_with_ample_search_it_is_the_exact_table(
         assert made(index, k, same_class=same_class, pictures=shown, search=ample).equals(exact)
         if k < 12 and not (same_class or hide or copies):
             assert len(lines) < index.rows.products / 2, "the test must exercise Annoy"
+
+
+@pytest.mark.parametrize("by_index", [False, True])
+@pytest.mark.parametrize("same_class", [False, True])
+def test_products_that_show_one_picture_are_not_asked_for_one_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_class: bool, by_index: bool
+) -> None:
+    index = opened([*shop(150, DIMS, seed=1), *crowd(60)], tmp_path, POOR)
+    rows, k = index.rows, 5
+    one_each = np.minimum(rows.product_of, rows.products - 60)  # the crowd comes last
+    count = int(one_each[-1]) + 1
+    cells = np.zeros((count, 16, 16, 3), np.uint8)
+    cells[:, 0, 0, 0] = np.arange(count) * 200 // count
+    hashes = np.random.default_rng(0).integers(0, 2**63, count).astype(np.uint64)
+    shown = Pictures(Prints(np.ones(count, bool), hashes, cells), one_each)
+    asked: list[int] = []
+    real = table_module.without_repeats
+    monkeypatch.setattr(table_module, "without_repeats", lambda *given: (asked.append(len(given[2])), real(*given))[1])
+    crowded = range(rows.products - 60, rows.products)
+    search = AnnoySearch(index.annoy, 20 * len(rows)) if by_index else None
+    got = made(index, k, same_class=same_class, pictures=shown, part=crowded, search=search).to_pylist()
+    assert asked == [k] * 60
+    everything = made(index, rows.products, same_class=same_class, part=crowded).to_pylist()
+    expected = [line for line in everything if not line["similar_id"].startswith("same")]
+    for at, product in enumerate(crowded):
+        own = [line for line in expected if line["product_id"] == rows.product_id(product)][:k]
+        assert [line | {"rank": rank} for rank, line in enumerate(own, 1)] == got[at * k : at * k + k]
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,11 @@ def test_a_file_in_no_folder_is_refused_and_an_older_file_is_not(tmp_path: Path)
     check_place(None)
 
 
+def test_a_name_that_no_file_can_have_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="cannot be written: File name too long; choose another place"):
+        check_place(tmp_path / ("a" * 300))
+
+
 def test_a_file_that_cannot_be_written_leaves_nothing_beside_it(tmp_path: Path) -> None:
     write_whole(tmp_path / "a.png", b"new")
     assert (tmp_path / "a.png").read_bytes() == b"new"

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vetrina.errors import NotFound
 from vetrina.index.settings import IndexSettings
+from vetrina.search.answers import Standing
 from vetrina.search.engine import SearchEngine
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "index"))  # the samples live beside the index tests
@@ -98,3 +100,40 @@ def test_a_product_of_the_tail_is_known_as_newer(tmp_path: Path) -> None:
     engine = SearchEngine(opened(ITEMS, tmp_path), tail=newer)
     assert [engine.in_tail(name) for name in ("1", "2", "3")] == [False, True, False]
     assert sorted(engine.product_ids) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("serve_with", ["exact", "annoy"])
+def test_where_a_product_stands_is_told_as_a_list_of_all_has_it_and_without_making_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve_with: str
+) -> None:
+    same = unit(np.arange(1.0, 9.0))
+    alike: list[Item] = [(f"q{number}", f"q{number}", "whole", None, None, same) for number in range(0, 9, 2)]
+    settings = IndexSettings(
+        projection_dims=None, serve_with=serve_with, trees=2, search_k=20, crop_penalty=0.1, crop_crop_penalty=0.03
+    )
+    index = opened([*shop(600, 8, seed=2, clusters=30), *alike], tmp_path, settings)
+    newer = [(f"q{number}", "new", "whole", None, None, same) for number in range(1, 9, 2)]
+    newer += [("p00003", "new", "crop", "Chair", 0.5, same)]
+    engine = SearchEngine(index, tail=table(newer, "b2"), removed=["p00007", "q4"])
+    seen = set()
+    for asks in ("p00000", "p00003", "q0", "q1"):
+        query = engine.product_query(asks)
+        everything = engine.search(query, engine.products, exclude=[asks], exact=True).neighbours
+        ranks = {neighbour.product_id: rank for rank, neighbour in enumerate(everything, 1)}
+        named = [*list(ranks)[:20], *list(ranks)[20::40]]
+        found = {
+            name: name in [other.product_id for other in engine.search(query, ranks[name], exclude=[asks]).neighbours]
+            for name in named
+        }
+        with monkeypatch.context() as patch:
+            patch.setattr("vetrina.search.engine.Neighbour", None)
+            for name in named:
+                assert engine.standing(query, name, exclude=[asks]) == Standing(ranks[name], len(ranks), found[name])
+        seen |= set(found.values())
+    assert seen == ({True} if serve_with == "exact" else {True, False})
+
+
+def test_where_an_unknown_product_stands_is_not_known(tmp_path: Path) -> None:
+    engine = SearchEngine(opened(ITEMS, tmp_path), removed=["3"])
+    with pytest.raises(NotFound, match="no product '3'"):
+        engine.standing(engine.product_query("1"), "3")

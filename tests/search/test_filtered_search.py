@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from vetrina.index.cells import build_cells
 from vetrina.index.reader import Index
+from vetrina.index.rows import Rows
 from vetrina.index.settings import IndexSettings
 from vetrina.search import engine as engine_module
 from vetrina.search import ways
@@ -215,10 +217,50 @@ def test_equal_products_come_in_the_order_of_their_ids_within_a_filter(tmp_path:
 
 def test_items_that_a_filtered_search_compared_are_counted(index: Index, by_cells: None, items: list[Item]) -> None:
     fresh = [("new", "c", "whole", None, None, items[0][5])]
-    engine = SearchEngine(index, tail=table(fresh, "b2")).only([f"p{number:05d}" for number in range(0, 5000, 2)])
+    kept = ["new", *(f"p{number:05d}" for number in range(0, 5000, 2))]
+    engine = SearchEngine(index, tail=table(fresh, "b2")).only(kept)
     query = engine.product_query("p00300")
     answer = engine.search(query, 10)
     assert engine.visited(query, answer) == answer.read + 1
+
+
+def test_an_exact_search_counts_the_items_that_it_read_and_no_others(
+    items: list[Item], index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = watched(monkeypatch)
+    newer = [(f"n{number:05d}", "c", "whole", None, None, items[number][5]) for number in range(40)]
+    whole = SearchEngine(index, tail=table(newer, "b2"))
+    few = [f"p{number:05d}" for number in range(0, 5000, 10)]
+    many = [f"p{number:05d}" for number in range(4000)]
+    query = whole.product_query("p00300")
+    for engine in (whole, whole.only([*few, "n00001"]), whole.only([*many, *(item[0] for item in newer)])):
+        read.clear()
+        answer = engine.search(query, 10, exact=True)
+        assert answer.exact and engine.visited(query, answer) == sum(read)
+        assert (sum(read) < 1200) is (engine.products == 501)
+
+
+def test_a_search_that_had_to_read_all_cells_counts_their_items(
+    index: Index, by_cells: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = watched(monkeypatch)
+    engine = SearchEngine(with_cells(index, EVERYTHING)).only([f"p{number:05d}" for number in range(0, 5000, 2)])
+    query = engine.product_query("p00300")
+    answer = engine.search(query, 10)
+    assert answer.exact and engine.visited(query, answer) == answer.read == sum(read) < len(index.rows)
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of items that are scanned."""
+    read: list[int] = []
+    scan = ways.scan
+
+    def watching(rows: Rows, *given: Any) -> Any:
+        read.append(len(rows) if given[3] is None else len(given[3]))
+        return scan(rows, *given)
+
+    monkeypatch.setattr(ways, "scan", watching)
+    return read
 
 
 def test_an_index_without_cells_reads_a_class_whole(index: Index) -> None:

@@ -36,6 +36,20 @@ CHAIR = {"category": "Living room", "price": "1,299.00 EUR", "brand": "Ørsted &
         ("category = Kitchen or price < 2000 and size = 10", True),
         ("(category = Kitchen or price < 2000) and size = 11", False),
         ("CATEGORY = x OR brand", True),
+        ("not (material or colour)", True),
+        ("not (material or brand)", False),
+        ("not material and not colour", True),
+        ("not (material and category = Kitchen)", True),
+        ("not (brand and colour = red)", False),  # nothing is known of its colour
+        ("not (brand and category = Kitchen)", True),
+        ("not (not material)", False),
+        ("not (not brand)", True),
+        ("not (not (material))", False),
+        ("not (not colour = red)", False),
+        ("not (colour != red or material)", False),
+        ('brand contains ""', True),
+        ('colour contains ""', False),
+        ('not colour contains ""', False),
     ],
 )
 def test_a_filter_lets_the_right_products_pass(text: str, passes: bool) -> None:
@@ -94,14 +108,56 @@ def test_an_unknown_attribute_is_named_with_the_nearest() -> None:
         ("1,299,000.5", 1299000.5),
         ("-3", -3.0),
         ("12 kg", 12.0),
+        (".99", 0.99),
+        ("$.99", 0.99),
+        ("€ .99", 0.99),
+        ("-.5", -0.5),
+        ("Rs.500", 500.0),
+        ("No. 5", 5.0),
+        ("0,125 kg", 0.125),
+        ("-0,125", -0.125),
+        ("10,125", 10125.0),
+        ("1\u00a0299,00 €", 1299.0),
+        ("1\u202f299 €", 1299.0),
+        ("1’299.00", 1299.0),
+        ("1 299,500", 1299.5),
+        ("12 345 678", 12345678.0),
+        ("19.–", 19.0),
+        ("€ 5,–", 5.0),
         ("", None),
         ("free", None),
         ("10 x 20", None),
+        ("3 4", None),
+        ("10, 20", None),
+        ("0 125", None),
+        ("2024 100", None),
+        ("1 299.00 300", None),
+        ("1 2345", None),
         ("1e5", None),
     ],
 )
 def test_numbers_are_read_with_a_currency_or_a_unit_beside_them(text: str, number: float | None) -> None:
     assert number_in(text) == number
+
+
+@given(
+    whole=st.integers(0, 10**9),
+    cents=st.integers(0, 99),
+    sign=st.sampled_from(["", "-", "+"]),
+    marks=st.sampled_from([(",", "."), (".", ","), *((apart, mark) for apart in " \u00a0\u202f'’" for mark in ".,")]),
+    around=st.sampled_from([("", ""), ("$", ""), ("EUR ", ""), ("", " €"), ("", "\u00a0kg"), ("from ", " USD")]),
+)
+def test_a_number_is_read_however_a_country_writes_it(
+    whole: int, cents: int, sign: str, marks: tuple[str, str], around: tuple[str, str]
+) -> None:
+    apart, mark = marks
+    written = sign + f"{whole:,}".replace(",", apart) + f"{mark}{cents:02}"
+    assert number_in(around[0] + written + around[1]) == float(f"{sign}{whole}.{cents:02}")
+
+
+def test_a_limit_may_begin_with_its_point() -> None:
+    below = parse_filter("price < .5")
+    assert below.passes({"price": "0.30"}) and not below.passes({"price": "3"})
 
 
 @given(st.text(max_size=40))

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,11 @@ def test_the_table_does_not_depend_on_how_it_is_cut(shop: Shop, monkeypatch: pyt
     assert (_lists(store, other), json.loads(store.read(f"{other.folder}/{JSON}"))) == whole
 
 
-def test_the_choice_without_repeats_is_what_comparing_two_by_two_gives() -> None:
+@pytest.mark.parametrize("block", [3, 128])
+def test_the_choice_without_repeats_is_what_comparing_two_by_two_gives(
+    monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr("vetrina.pictures.likeness._BLOCK", block)
     rng = np.random.default_rng(3)
     count = 30
     hashes = np.zeros(count, np.uint64)
@@ -213,3 +218,18 @@ def test_the_choice_without_repeats_is_what_comparing_two_by_two_gives() -> None
                 assert verdicts[number] == (same[0] if same else TAKEN)
                 expected += [] if same else [number]
         assert taken == expected
+
+
+def test_a_picture_that_thousands_of_offers_show_takes_no_memory_with_their_square() -> None:
+    count = 4000
+    one = Prints(np.ones(1, bool), np.zeros(1, np.uint64), np.zeros((1, 16, 16, 3), np.uint8))
+    alike = Prints(*(np.repeat(column, count, axis=0) for column in (one.known, one.hashes, one.cells)))
+    for prints, offered in ((one, [0] * count), (alike, list(range(count)))):
+        tracemalloc.start()
+        try:
+            taken, verdicts = without_repeats(prints, [], offered, 10)
+            most = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert (taken, verdicts) == ([0], [TAKEN] + [0] * (count - 1))
+        assert most < 64 << 20  # the hashes of all pairs alone are twice that

@@ -80,17 +80,24 @@ def content_of(found: SourceFile) -> str:
         raise CatalogError(f"{found.name}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-@contextlib.contextmanager
-def open_source(source: str) -> Iterator[SourceFile]:
-    """A catalog at a local path or s3:// URL as a local file. Raises CatalogError."""
-    if "://" not in source:
-        file = Path(source).expanduser().absolute()
+def _check_file(file: Path) -> None:
+    try:
         if not file.exists():
             raise CatalogError(f"There is no catalog at {file}; check the path")
         if file.is_dir():
             raise CatalogError(f"{file} is a folder; name the catalog file inside it")
         if not file.is_file():
             raise CatalogError(f"{file} is not an ordinary file; give one catalog file")
+    except OSError as error:
+        raise CatalogError(f"{file} cannot be looked at ({error.strerror}); check the path") from error
+
+
+@contextlib.contextmanager
+def open_source(source: str) -> Iterator[SourceFile]:
+    """A catalog at a local path or s3:// URL as a local file. Raises CatalogError."""
+    if "://" not in source:
+        file = Path(source).expanduser().absolute()
+        _check_file(file)
         yield SourceFile(file, source, str(file.parent), file.name)
         return
     if not source.startswith("s3://"):

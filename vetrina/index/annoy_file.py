@@ -18,7 +18,7 @@ import numpy as np
 from vetrina.errors import BrokenLibrary, IndexDamaged, SettingError, StoreError
 
 Metric = Literal["angular", "euclidean"]
-_CHECKS = 16
+_CHECKS, _DEEPER = 16, 16
 _MOST_NODES = 1 << 24
 _APART = 0.0142  # more than two unit vectors are apart whose cosine is 1 − 1e-4
 
@@ -126,14 +126,17 @@ class AnnoyFile:
 
     def _self_test(self, vectors: np.ndarray, name: str) -> None:
         want = min(10, self.items)
+        most = min(2 * self.items * (self._index.get_n_trees() + 1), _MOST_NODES)
         for row in np.unique(np.linspace(0, self.items - 1, _CHECKS).astype(int)):
             vector = np.asarray(vectors[row])
-            rows = self.nearest(vector, want, max(1000, 20 * want))
-            if len(rows) < want:
-                # Many trees can give the same few items over and over; asked for all that they hold, none is left out.
-                rows = self.nearest(vector, want, min(2 * self.items * (self._index.get_n_trees() + 1), _MOST_NODES))
-            apart = np.linalg.norm(vectors[rows] - vector, axis=1)
-            if len(rows) < want or apart.min() > _APART * np.linalg.norm(vector):
+            nodes = max(1000, 20 * want)
+            rows = self.nearest(vector, want, nodes)
+            # Many trees can give the same few items over and over, and trees cannot part equal items, so that others
+            # lie scattered among thousands of them; asked for all that the trees hold, none is left out.
+            while nodes < most and not _holds(rows, vectors, vector, want):
+                nodes = min(_DEEPER * nodes, most)
+                rows = self.nearest(vector, want, nodes)
+            if not _holds(rows, vectors, vector, want):
                 self.close()
                 raise IndexDamaged(
                     f"The Annoy file {name} does not find its own item {row} ({len(rows)} of {want} neighbours); "
@@ -164,3 +167,11 @@ class AnnoyFile:
         if self._index is not None:
             self._index.unload()
             self._index = None
+
+
+def _holds(rows: np.ndarray, vectors: np.ndarray, vector: np.ndarray, want: int) -> bool:
+    """Whether as many rows were found as are wanted, the vector's own or one as near among them."""
+    if len(rows) < want:
+        return False
+    apart = np.linalg.norm(vectors[rows] - vector, axis=1)
+    return bool(apart.min() <= _APART * np.linalg.norm(vector))

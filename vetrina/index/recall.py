@@ -20,7 +20,7 @@ from vetrina.index.settings import IndexSettings
 NO_LABEL = -1
 """The code of items without a label."""
 _Z95 = 1.6448536269514722  # one-sided 95 % quantile of the normal distribution
-_PER_LABEL, _MOST_EXTRA = 20, 4000
+_MOST_EXTRA = 4000  # queries of all labels together, where there are no more labels than that
 _SAME = 1e-6  # two float32 cosines nearer than this are equal
 
 
@@ -124,18 +124,14 @@ class LabelAudit:
     def of(
         vectors: np.ndarray, labels: np.ndarray, settings: IndexSettings, rng: np.random.Generator, device: str
     ) -> LabelAudit:
-        """As many queries of each label as of the whole, fewer when there are many labels."""
+        """As many queries of each label as of the whole; fewer of each, but some, when there are many labels."""
         codes, sizes = np.unique(labels, return_counts=True)
-        caps = range(settings.recall_sample, _PER_LABEL, -1)
-        cap = next((cap for cap in caps if np.minimum(sizes, cap).sum() <= _MOST_EXTRA), _PER_LABEL)
+        caps = range(settings.recall_sample, 1, -1)
+        cap = next((cap for cap in caps if np.minimum(sizes, cap).sum() <= _MOST_EXTRA), 1)
         chosen: list[tuple[int, int, bool]] = []
         parts: list[np.ndarray] = []
-        spent = 0
         for code, size in sorted(zip(codes.tolist(), sizes.tolist(), strict=True), key=lambda entry: -entry[1]):
             number = min(size, cap)
-            if spent + number > _MOST_EXTRA:
-                break
-            spent += number
             chosen.append((code, number, number == size))
             parts.append(np.sort(rng.choice(np.flatnonzero(labels == code), number, replace=False)))
         return LabelAudit(

@@ -37,6 +37,7 @@ _FIELDS: list[pa.Field[Any]] = [
 ]
 SIMILAR_SCHEMA = pa.schema(_FIELDS)
 _TABLE_PRODUCTS = 1024  # of one table of the stream
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +141,9 @@ class _Ranking:
     ) -> None:
         self._rows, self._k, self._floor, self._loss, self._pictures = rows, k, floor, loss, pictures
         self._classes = product_classes(rows)
-        self._members: dict[int, np.ndarray] = {}
-        if same_class:
-            order = np.argsort(self._classes, kind="stable")
-            runs = zip(*_runs(self._classes[order]), strict=True)
-            self._members = {int(code): order[start:end] for code, start, end in runs if code >= 0}
+        self._members = _grouped_by(self._classes) if same_class else {}
+        self._shown = None if pictures is None else _shared_pictures(rows, pictures.of_item)
+        self._showing = {} if self._shown is None else _grouped_by(self._shown)
 
     @property
     def by_class(self) -> bool:
@@ -170,14 +169,24 @@ class _Ranking:
 
     def _nearest(self, product: int, found: Candidates, k: int) -> _Lines:
         """The k best; those of the product's class first, if they are to be."""
-        members = self._members.get(int(self._classes[product]))
+        members, copies = self._members.get(int(self._classes[product])), self._copies(product)
         if members is None:
-            return self._best(product, found.best(k), k)
+            return self._best(product, found.best_but(copies, k) if len(copies) else found.best(k), k)
+        besides = members
+        if len(copies):
+            members, besides = np.setdiff1d(members, copies, assume_unique=True), np.union1d(members, copies)
         lines = self._best(product, found.best_of(members, k), k)
         if len(lines) < k:
             missing = k - len(lines)
-            lines = lines.then(self._best(product, found.best_but(members, missing), missing))
+            lines = lines.then(self._best(product, found.best_but(besides, missing), missing))
         return lines
+
+    def _copies(self, product: int) -> np.ndarray:
+        """Products that show the same picture as this one and nothing else (ascending); none where it is the only one.
+
+        They would be left out one by one, and a picture may stand in for those of thousands of products.
+        """
+        return _NONE if self._shown is None else self._showing.get(int(self._shown[product]), _NONE)
 
     def _best(self, product: int, others: np.ndarray, k: int) -> _Lines:
         """The k best of some products by their exact scores, equal ones in order of ids."""
@@ -214,6 +223,21 @@ class _Ranking:
             pa.array((codes[own] >= 0) & (codes[own] == codes[other])),
         ]
         return pa.table(columns, schema=SIMILAR_SCHEMA)
+
+
+def _shared_pictures(rows: Rows, of_item: np.ndarray) -> np.ndarray:
+    """The picture of each product that shows one only, which others do, too; −1 of the rest: int64 [P]."""
+    first = rows.starts[:-1]
+    lowest, highest = (pick.reduceat(of_item, first) for pick in (np.minimum, np.maximum))
+    shown = np.where(lowest == highest, lowest, -1)
+    return np.where(np.bincount(shown + 1)[shown + 1] > 1, shown, -1)
+
+
+def _grouped_by(codes: np.ndarray) -> dict[int, np.ndarray]:
+    """The products (ascending) of each code that is not negative."""
+    order = np.argsort(codes, kind="stable")
+    runs = zip(*_runs(codes[order]), strict=True)
+    return {int(code): order[start:end] for code, start, end in runs if code >= 0}
 
 
 def _runs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -35,6 +35,8 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 TAKEN, SHOWN = -2, -1
 """Verdicts on an offer that is not the repetition of another one."""
+_BLOCK = 128  # offers that are compared at once
+_PAIRS = 4096  # of pictures whose cells are: some 50 MB
 
 
 def show_the_same(prints: Prints, one: int, other: int, limits: Limits = DEFAULT_LIMITS) -> bool | None:
@@ -57,7 +59,8 @@ def without_repeats(
 ) -> tuple[list[int], list[int]]:
     """The first k offers that show neither what is shown already nor an earlier offer that was taken.
 
-    A picture is the same as itself, and as those within the limits; one that could not be read only as itself.
+    A picture is the same as itself, and as those within the limits; one that could not be read only as itself. Each
+    picture is compared with those that are shown or taken and with some offers before it, however many there are.
 
     Args:
         prints: of any pictures, each once. shown, offered: places in them.
@@ -66,35 +69,42 @@ def without_repeats(
         The numbers of the offers that were taken; and for each offer, up to the one that made k, a verdict: TAKEN,
         SHOWN where it shows what is shown already, else the number of the offer it repeats.
     """
-    places = np.array([*shown, *offered], np.int64)
-    same = _same(prints, places)
-    first = len(shown)
-    if not same[first:].any():
-        count = min(k, len(offered))
-        return list(range(count)), [TAKEN] * count
-    before = list(range(first))
+    offers = np.asarray(offered, np.int64).tolist()
+    # What is shown or taken, by its place, with the verdict on whatever repeats it; `told` also of what was left out.
+    apart: dict[int, int] = dict.fromkeys(np.asarray(shown, np.int64).tolist(), SHOWN)
+    told = dict(apart)
     taken: list[int] = []
     verdicts: list[int] = []
-    for number in range(len(offered)):
-        if len(taken) == k:
-            break
-        line = same[first + number]
-        repeats = next((other for other in before if line[other]), None)
-        if repeats is None:
-            taken.append(number)
-            before.append(first + number)
-            verdicts.append(TAKEN)
-        else:
-            verdicts.append(max(repeats - first, SHOWN))
+    for start in range(0, len(offers), _BLOCK):
+        block = offers[start : start + _BLOCK]
+        alike = _alike_before(prints, list(apart), [place for place in dict.fromkeys(block) if place not in told])
+        for number, place in enumerate(block, start):
+            if len(taken) == k:
+                return taken, verdicts
+            verdict = told.get(place)
+            if verdict is None:
+                verdict = next((apart[other] for other in alike.get(place, ()) if other in apart), TAKEN)
+                told[place] = verdict
+                if verdict == TAKEN:
+                    taken.append(number)
+                    apart[place] = told[place] = number
+            verdicts.append(verdict)
     return taken, verdicts
 
 
-def _same(prints: Prints, places: np.ndarray) -> np.ndarray:
-    """Which of some pictures show the same as an earlier one: bool [n, n], for each the earlier ones."""
-    same: np.ndarray = places[:, None] == places[None, :]
-    hashes, known = prints.hashes[places], prints.known[places]
-    near = (differing_bits(hashes, hashes) <= DEFAULT_LIMITS.bits) & known[:, None] & known[None, :] & ~same
-    ones, others = np.nonzero(np.tril(near, -1))
-    if len(ones):
-        same[ones, others] = _alike(prints, places[ones], places[others], DEFAULT_LIMITS)
-    return np.tril(same, -1)
+def _alike_before(prints: Prints, before: list[int], new: list[int]) -> dict[int, list[int]]:
+    """For new pictures (all places, each once) those before them that are within the limits, in order."""
+    if not new:
+        return {}
+    others = np.array([*before, *new], np.int64)
+    ones = others[len(before) :]
+    near = differing_bits(prints.hashes[ones], prints.hashes[others]) <= DEFAULT_LIMITS.bits
+    near &= prints.known[ones][:, None] & prints.known[others]
+    rows, columns = np.nonzero(np.tril(near, len(before) - 1))
+    found: dict[int, list[int]] = {}
+    for at in range(0, len(rows), _PAIRS):
+        one, other = ones[rows[at : at + _PAIRS]], others[columns[at : at + _PAIRS]]
+        same = _alike(prints, one, other, DEFAULT_LIMITS)
+        for new_place, old_place in zip(one[same].tolist(), other[same].tolist(), strict=True):
+            found.setdefault(new_place, []).append(old_place)
+    return found

@@ -17,7 +17,8 @@ class Query:
         vectors: float32 [m, D], m ≥ 1, finite, not zero.
         kinds: "whole" or "crop" per row.
         projected: the vectors are in index space already (those of `product_query` are: an index keeps no others).
-        stored: they are those of a product, which the index finds the neighbours of with less search.
+        stored: they are in the index, which finds the neighbours of what it holds with less search; a product that is
+            newer than the index is a stranger to it, like a photo.
         labels: the classes of what is on it.
     """
 
@@ -74,6 +75,20 @@ class Answer:
     index_version: str
     search_k: int = 0
     read: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a product stands among all that pass.
+
+    Attributes:
+        rank: its place, compared exactly; 1 is the best. of: how many products pass.
+        found: whether the index, as it serves, finds it at that place.
+    """
+
+    rank: int
+    of: int
+    found: bool
 
 
 @dataclass(frozen=True, slots=True)

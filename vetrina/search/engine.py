@@ -21,8 +21,19 @@ from vetrina.index.projection import to_index_space
 from vetrina.index.reader import Index
 from vetrina.index.rows import ItemInfo, Rows, rows_from_tables
 from vetrina.index.settings import KINDS, Penalties, kind_codes, penalty_matrix
-from vetrina.search.answers import Answer, Neighbour, Pair, Products, Query
-from vetrina.search.ways import ONE_IN, Asked, Parts, Seen, Segment, ask_annoy, group, read_all, read_cells
+from vetrina.search.answers import Answer, Neighbour, Pair, Products, Query, Standing
+from vetrina.search.ways import (
+    ONE_IN,
+    Asked,
+    Parts,
+    Seen,
+    Segment,
+    ask_annoy,
+    count_before,
+    group,
+    read_all,
+    read_cells,
+)
 
 _MOST_GROUPED = 32
 """Filters whose items are remembered cell by cell, four bytes for each item that passes."""
@@ -88,7 +99,7 @@ class SearchEngine:
     @property
     def items(self) -> int:
         """How many pictures and crops an exact search without filters reads."""
-        return sum(len(segment.rows) for segment in self._segments)
+        return sum(segment.read for segment in self._segments)
 
     def everything(self) -> Products:
         """All products that can be found."""
@@ -153,7 +164,8 @@ class SearchEngine:
         rows, at = self._rows_of(product_id)
         kinds = tuple(KINDS[code] for code in rows.kinds[at])
         labels = frozenset(rows.labels_of(at))
-        return Query(np.array(rows.vectors[at]), kinds, projected=True, stored=True, labels=labels)
+        indexed = rows is self._main.rows
+        return Query(np.array(rows.vectors[at]), kinds, projected=True, stored=indexed, labels=labels)
 
     def projected(self, query: Query) -> Query:
         """The same query in index space: for whoever searches with it several times. Raises SettingError."""
@@ -245,8 +257,51 @@ class SearchEngine:
         """
         if k < 1:
             raise SettingError(f"The number of neighbours is {k}; it must be at least 1")
+        asked = self._asked(query, k, exclude, classes, min_score)
+        seen = None if exact else self._approximately(asked, query)
+        if seen is None:
+            seen = read_all(self._segments, asked)
+        neighbours = _best(seen, asked)
+        return Answer(neighbours, seen.available, seen.exact, self.index.version, seen.search_k, seen.read)
+
+    def standing(self, query: Query, product_id: str, *, exclude: Collection[str] = ()) -> Standing:
+        """Where a product stands, without listing those before it. Raises NotFound, SettingError."""
+        rows, at = self._rows_of(product_id)
+        product = int(rows.product_of[at.start])
+        asked = self._asked(query, 1, exclude)
+        before, available = count_before(self._segments, asked, rows, product)
+        seen = self._approximately(replace(asked, k=before + 1), query)
+        # Of those before it the index sees some at most, so it is found at its place where it is seen at all.
+        found = seen is None or any(
+            segment.rows is rows and product in pairs.products.tolist() for segment, pairs in seen.found
+        )
+        return Standing(before + 1, available, found)
+
+    def visited(self, query: Query, answer: Answer) -> int:
+        """How many pictures and crops were compared with each row of the query for an unfiltered answer, on average.
+
+        Approximate searches are done again to count, so this is for measuring. Of one that Annoy had to be asked
+        several times for, the last time counts: it looks at all that the earlier ones did.
+        """
+        if answer.read:
+            return answer.read + self._tail.read
+        if answer.exact:
+            return self.items
+        vectors, _ = self._prepared(query)
+        seen = [self.index.annoy.inspected(vector, answer.search_k) for vector in vectors]
+        return round(sum(seen) / len(seen)) + self._tail.read
+
+    def _asked(
+        self,
+        query: Query,
+        k: int,
+        exclude: Collection[str],
+        classes: Collection[str] | None = None,
+        min_score: float | None = None,
+    ) -> Asked:
+        """A question, checked. Raises SettingError for a query that does not fit the index."""
         vectors, kinds = self._prepared(query)
-        asked = Asked(
+        return Asked(
             vectors,
             kinds,
             k,
@@ -256,25 +311,6 @@ class SearchEngine:
             penalties=self._penalties,
             least=self._least_penalties[kinds],
         )
-        seen = None if exact else self._approximately(asked, query)
-        if seen is None:
-            seen = read_all(self._segments, asked)
-        neighbours = _best(seen, asked)
-        return Answer(neighbours, seen.available, seen.exact, self.index.version, seen.search_k, seen.read)
-
-    def visited(self, query: Query, answer: Answer) -> int:
-        """How many pictures and crops were compared with each row of the query for an unfiltered answer, on average.
-
-        Approximate searches are done again to count, so this is for measuring. Of one that Annoy had to be asked
-        several times for, the last time counts: it looks at all that the earlier ones did.
-        """
-        if answer.exact:
-            return self.items
-        if answer.read:
-            return answer.read + len(self._tail.rows)
-        vectors, _ = self._prepared(query)
-        seen = [self.index.annoy.inspected(vector, answer.search_k) for vector in vectors]
-        return round(sum(seen) / len(seen)) + len(self._tail.rows)
 
     def _approximately(self, asked: Asked, query: Query) -> Seen | None:
         """Without reading all that pass; `None` where only that meets the recall target, or where it is as fast."""

@@ -69,15 +69,11 @@ def explain(window: ShopWindow, query: Query, product_id: str, *, own: str | Non
     if product_id == own:
         raise NotFound(f"{product_id!r} is the query itself; name one of its results")
     pairs = engine.pairs(query, product_id)
-    exclude = [] if own is None else [own]
-    everything = engine.search(query, max(engine.products, 1), exclude=exclude, exact=True)
-    ranks = {neighbour.product_id: rank for rank, neighbour in enumerate(everything.neighbours, 1)}
-    rank = ranks[product_id]
-    served = engine.search(query, rank, exclude=exclude)
+    standing = engine.standing(query, product_id, exclude=[] if own is None else [own])
     return Explanation(
-        rank=rank,
-        of=len(ranks),
-        found=any(neighbour.product_id == product_id for neighbour in served.neighbours),
+        rank=standing.rank,
+        of=standing.of,
+        found=standing.found,
         newer=engine.in_tail(product_id),
         pairs=pairs,
         origin=origin_of(window.store, product_id, pairs[0].item.batch),

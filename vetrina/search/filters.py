@@ -26,7 +26,16 @@ _TOKEN = re.compile(
     |(?P<word>[^\s"'=<>!(),]+))""",
     re.VERBOSE,
 )
-_NUMBER = re.compile(r"[^\d+-]*([+-]?\d[\d.,' ]*)[^\d]*")
+_APART = " \u00a0\u202f'\u2019"  # between the thousands, besides commas and points
+_NUMBER = re.compile(
+    rf"""[^\d+-]*?
+    (?P<sign>[+-]?)(?:
+        (?P<whole>[1-9]\d{{0,2}}(?:[{_APART}]\d{{3}})+(?!\d)|\d+)(?P<rest>(?:[.,]\d+)*)
+        |(?<![\w.,])[.,](?P<decimals>\d+)
+    )
+    [^\d]*""",
+    re.VERBOSE,
+)
 _ORDERS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -93,6 +102,7 @@ class _Parser:
         self._depth = 0
         self._conditions = 0
         self.attributes: set[str] = set()
+        self._judged: set[str] = set()  # of them, those whose values are compared
 
     def _split(self) -> Iterator[_Token]:
         at, end = 0, len(self._text.rstrip())
@@ -178,13 +188,10 @@ class _Parser:
             self._depth -= 1
 
     def _negated(self) -> Callable[[Product], bool]:
-        before = set(self.attributes)
-        self.attributes.clear()
+        before, self._judged = self._judged, set()
         inner = self._one()
-        asked = frozenset(self.attributes)
-        self.attributes |= before
-        if isinstance(inner, _Has):
-            return lambda product: not inner(product)
+        asked = frozenset(self._judged)
+        self._judged |= before
         return lambda product: all(name in product for name in asked) and not inner(product)
 
     def _condition(self) -> Callable[[Product], bool]:
@@ -196,6 +203,11 @@ class _Parser:
             )
         name = self._need_value("the name of an attribute")
         self.attributes.add(name)
+        token = self._tokens[self._next]
+        compared = token.kind == "mark" and token.says not in "(),"
+        if not (compared or self._peek("in") or self._peek("contains")):
+            return lambda product: name in product
+        self._judged.add(name)
         if self._take_word("in"):
             self._need_mark("(")
             values = [self._need_value("a value")]
@@ -206,10 +218,7 @@ class _Parser:
             return lambda product: name in product and among(product[name])
         if self._take_word("contains"):
             part = self._need_value("a value").casefold()
-            return lambda product: part in product.get(name, "").casefold()
-        token = self._tokens[self._next]
-        if token.kind != "mark" or token.says in "(),":
-            return _Has(name)
+            return lambda product: name in product and part in product[name].casefold()
         self._next += 1
         if token.says in _ORDERS:
             return self._order(name, _ORDERS[token.says])
@@ -230,34 +239,31 @@ class _Parser:
         return passes
 
 
-@dataclass(frozen=True, slots=True)
-class _Has:
-    """Whether a product has the attribute."""
-
-    name: str
-
-    def __call__(self, product: Product) -> bool:
-        return self.name in product
-
-
 def number_in(text: str) -> float | None:
     """The one number in a text, with a currency or a unit beside it or not; None where there is none or several.
 
-    Of commas and points the last one begins the decimals, unless it stands more than once or is the only one and
-    three digits follow a comma: `1,299.00`, `1.299,00`, `1,299` and `1299` are all over a thousand, `12,99` is not.
+    Of commas and points the last one begins the decimals, unless it stands more than once, or is a comma and the only
+    one and three digits follow: `1,299.00`, `1.299,00`, `1,299` and `1299` are all over a thousand, `12,99` and `0,125`
+    are not. Spaces and apostrophes part thousands and nothing else: `1 299,00` is a number, `3 4` are two. A number may
+    begin with its point: `.99`.
     """
-    found = _NUMBER.fullmatch(text.strip())
+    found = _NUMBER.fullmatch(text)
     if found is None:
         return None
-    digits = re.sub(r"[' ]", "", found[1]).rstrip(".,")
-    last = max(digits.rfind("."), digits.rfind(","))
-    if last >= 0:
-        mark, tail = digits[last], digits[last + 1 :]
-        both = "." in digits and "," in digits
-        if digits.count(mark) > 1 or (mark == "," and not both and len(tail) == 3):
-            last = len(digits)
-        digits = re.sub(r"[.,]", "", digits[:last]) + ("." + digits[last + 1 :] if last < len(digits) else "")
-    return float(digits)
+    sign, whole, rest, decimals = found.group("sign", "whole", "rest", "decimals")
+    if decimals is not None:
+        return float(f"{sign}0.{decimals}")
+    parts = re.split("[.,]", whole + rest)
+    if rest and not _parts_thousands(whole, rest):
+        parts[-1] = "." + parts[-1]
+    return float(sign + re.sub(f"[{_APART}]", "", "".join(parts)))
+
+
+def _parts_thousands(whole: str, rest: str) -> bool:
+    """Whether the last comma or point of a number parts thousands; else it begins the decimals."""
+    mark = max(".,", key=rest.rfind)
+    lone_comma = mark == "," and len(rest) == 4 and whole.isdigit() and whole.strip("0")
+    return rest.count(mark) > 1 or bool(lone_comma)
 
 
 def _among(values: Collection[str]) -> Callable[[str], bool]:

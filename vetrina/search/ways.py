@@ -33,6 +33,16 @@ class Segment:
         """Whether so few may be shown that reading them one by one is faster than reading all in order."""
         return self.count * ONE_IN <= self.rows.products
 
+    def to_read(self) -> np.ndarray | None:
+        """The items that a search without classes reads: int64, ascending; `None` for all of them in order."""
+        return self.rows.items_of(np.flatnonzero(self.alive)) if self.narrow else None
+
+    @property
+    def read(self) -> int:
+        """How many items that are."""
+        items = self.to_read()
+        return len(self.rows) if items is None else len(items)
+
     @property
     def thinned(self) -> bool:
         """Whether so many may not be shown that Annoy would often have to be asked twice."""
@@ -106,6 +116,24 @@ def read_all(parts: Parts, asked: Asked) -> Seen:
         for part, (products, scores) in zip(parts, scanned, strict=True)
     ]
     return Seen(found, sum(len(products) for products, _ in scanned))
+
+
+def count_before(parts: Parts, asked: Asked, rows: Rows, product: int) -> tuple[int, int]:
+    """How many products that pass stand before one (of these rows, by its position), and how many pass.
+
+    They score more than it does, or as much and have a smaller id.
+    """
+    own = next(part for part in parts if part.rows is rows)
+    score = float(_scored(own, asked, np.array([product])).scores[0])
+    before = available = 0
+    for part, gone in zip(parts, asked.hidden, strict=True):
+        products, scores = _scanned(part, asked, gone, _passing(part, asked))
+        available += len(products)
+        before += int(np.count_nonzero(scores > score + ROUNDING))
+        pairs = _scored(part, asked, products[np.abs(scores - score) <= ROUNDING])
+        smaller = pairs.products < part.rows.position(rows.product_id(product))
+        before += int(np.count_nonzero((pairs.scores > score) | ((pairs.scores == score) & smaller)))
+    return before, available
 
 
 def read_cells(parts: Parts, asked: Asked, cells: Cells, grouping: Grouping, share: float, recall_k: int) -> Seen:
@@ -184,7 +212,7 @@ def _passing(segment: Segment, asked: Asked) -> np.ndarray | None:
     """The items to read: int64, ascending; `None` for all of them in order."""
     if asked.classes is not None:
         return segment.rows.items_labelled(asked.classes)
-    return segment.rows.items_of(np.flatnonzero(segment.alive)) if segment.narrow else None
+    return segment.to_read()
 
 
 def _scanned(

@@ -267,7 +267,20 @@ class ShopWindow:
         projected = self.engine.projected(photo.query)
         found = self._find(projected, k, conditions, exclude=[], shown=[])
         familiarity = self._familiarity(photo.query, projected, conditions.min_similarity)
-        return replace(found, query=photo.query, familiarity=familiarity)
+        problems = found.problems
+        if familiarity is None and conditions.min_similarity is not None:
+            problems = [*problems, self._no_floor(conditions.min_similarity)]
+        return replace(found, query=photo.query, familiarity=familiarity, problems=problems)
+
+    def _no_floor(self, least: float) -> str:
+        """That a likeness to be reached cannot be judged by, in words."""
+        nth = self.index.manifest.nothing_similar.get("nth")
+        if nth is None:
+            why = "the index does not say how likeness is judged; build it again"
+        else:
+            products = counted(self.engine.products, "product", "products")
+            why = f"a photo is judged by its {nth}th nearest product, and the shop has {products}"
+        return f"A least similarity of {least:g} makes no difference: {why}"
 
     def _familiarity(self, query: Query, projected: Query, least: float | None) -> Familiarity | None:
         """Of the photo as a whole or of the thing on it that is most like the shop's goods."""
