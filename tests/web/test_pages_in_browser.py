@@ -1,10 +1,18 @@
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from support.fault_server import FaultServer
+from support.shops import Shop, rows_of
 from support.web_browser import look, opened
 from support.web_goods import GOODS, IDS
+from support.web_server import running
+
+from orchestration.serving import ServedShop
+from web.application import build_app
+from web.shop import Options
 
 PICTURES = Path(__file__).parent.parent / "data" / "pictures"
 CHAIR, TABLE = PICTURES / "oak-chair.png", PICTURES / "technical-table.png"
@@ -268,6 +276,21 @@ def test_an_unknown_product_is_told_on_a_page(browser: Browser, served: str) -> 
         page.goto(f"{served}/product?id=oak-chairs")
         expect(page.get_by_text("did you mean 'oak-chair'")).to_be_visible()
         look(page, "problem")
+
+
+def test_an_empty_window_waits_until_the_person_looks_again(browser: Browser, shop: Shop, server: FaultServer) -> None:
+    with (
+        running(build_app(ServedShop(shop.deployment), Options(refresh_seconds=0.2))) as address,
+        opened(browser, address, expected=("503",)) as page,
+    ):
+        page.goto(f"{address}/product?id=oak-chair")
+        expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing in the window yet")
+        look(page, "shop-empty")
+        with ThreadPoolExecutor() as elsewhere:  # Dagster wants an event loop of its own
+            elsewhere.submit(shop.add, shop.catalog("goods", rows_of(server, ["oak-chair", "box"]))).result()
+        page.wait_for_function("() => fetch('/readyz').then((answer) => answer.ok)")
+        page.get_by_role("link", name="Look again").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("oak-chair")
 
 
 def test_everything_can_be_reached_by_keyboard_with_visible_focus(browser: Browser, served: str) -> None:
