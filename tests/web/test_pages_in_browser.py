@@ -17,6 +17,16 @@ from web.shop import Options
 PICTURES = Path(__file__).parent.parent / "data" / "pictures"
 CHAIR, TABLE = PICTURES / "oak-chair.png", PICTURES / "technical-table.png"
 NAMED_BADLY = IDS["beer-glass"]
+AWAY = "<!doctype html><title>Away</title><h1>Away for a moment</h1>"
+HAND_OVER = """([kind, bytes]) => {
+  const carried = new DataTransfer();
+  carried.items.add(new File([new Uint8Array(bytes)], "../a.png", { type: "image/png" }));
+  const told = { bubbles: true, cancelable: true };
+  document.querySelector("main").dispatchEvent(kind === "paste"
+    ? new ClipboardEvent(kind, { ...told, clipboardData: carried })
+    : new DragEvent(kind, { ...told, dataTransfer: carried }));
+}"""
+"""Drops or pastes a photo."""
 
 
 def test_the_shop_is_found_through_by_name_class_and_attribute(browser: Browser, served: str) -> None:
@@ -181,23 +191,15 @@ def test_a_finger_moves_a_box_only_after_it_was_asked_for(browser: Browser, serv
 
 def test_a_photo_dropped_or_pasted_anywhere_is_searched_with(browser: Browser, served: str) -> None:
     data = list(CHAIR.read_bytes())
-    send = """([kind, bytes]) => {
-      const carried = new DataTransfer();
-      carried.items.add(new File([new Uint8Array(bytes)], "../a.png", { type: "image/png" }));
-      const told = { bubbles: true, cancelable: true };
-      document.querySelector("main").dispatchEvent(kind === "paste"
-        ? new ClipboardEvent(kind, { ...told, clipboardData: carried })
-        : new DragEvent(kind, { ...told, dataTransfer: carried }));
-    }"""
     with opened(browser, served) as page:
         page.goto(f"{served}/product?id=slippers")
-        page.evaluate(send, ["dragover", data])
+        page.evaluate(HAND_OVER, ["dragover", data])
         expect(page.get_by_text("Drop it to search with it")).to_be_visible()
-        page.evaluate(send, ["drop", data])
+        page.evaluate(HAND_OVER, ["drop", data])
         page.wait_for_url("**/photo?photo=*")
         expect(page.locator(".results .name").first).to_have_text("Oak chair")
         first = page.url
-        page.evaluate(send, ["paste", data])
+        page.evaluate(HAND_OVER, ["paste", data])
         page.wait_for_url(lambda url: url != first)
         expect(page.locator(".results .name").first).to_have_text("Oak chair")
 
@@ -213,6 +215,43 @@ def test_results_of_a_photo_are_narrowed_without_sending_the_person_away(browser
         expect(page.locator(".results > li")).to_have_count(4)
         page.get_by_role("link", name="Remove Category: Kitchen").click()
         expect(page.locator(".results > li")).to_have_count(11)
+
+
+def test_going_back_while_a_photo_is_looked_at_leaves_nothing_that_says_so(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/photo")
+        # The answer does not come.
+        page.route("**/photo?*", lambda route: None)
+        page.get_by_label("Choose a photo").set_input_files(CHAIR)
+        expect(page.get_by_role("status")).to_have_text("Looking…")
+        look(page, "photo-looking")
+        page.go_back()
+        expect(page.get_by_role("heading", name="Search by photo")).to_be_visible()
+        expect(page.locator("[data-desk]")).not_to_have_attribute("aria-busy", "true")
+        expect(page.get_by_role("status")).to_be_empty()
+        look(page, "photo-gone-back")
+        page.unroute_all(behavior="ignoreErrors")
+
+
+def test_what_goes_wrong_is_said_also_on_the_way_back_from_the_way_in(browser: Browser, served: str) -> None:
+    with opened(browser, served, expected=("503",)) as page:
+        page.goto(f"{served}/photo?product=oak-chair")
+        page.evaluate(HAND_OVER, ["paste", list(CHAIR.read_bytes())])
+        page.get_by_role("link", name="Another photo").click()
+        expect(page.get_by_role("heading", name="Search by photo")).to_be_visible()
+        page.route("**/photo?*", lambda route: route.fulfill(status=503, content_type="text/html", body=AWAY))
+        page.go_back()
+        expect(page.get_by_role("heading", name="The shop cannot answer now")).to_be_visible()
+        expect(page.get_by_role("status")).to_have_text("The shop cannot answer now. Try again later.")
+        expect(page.locator("img[data-own]")).to_be_visible()
+        look(page, "photo-cannot-answer")
+        page.go_back()
+        expect(page.get_by_role("heading")).to_have_text("Away for a moment")
+        page.unroute_all()
+        page.reload()
+        expect(page.locator(".results > li")).to_have_count(len(GOODS) - 1)
+        page.go_forward()
+        expect(page.locator(".results .name").first).to_have_text("Oak chair")
 
 
 def test_a_busy_shop_is_asked_again_by_itself(browser: Browser, served: str) -> None:

@@ -31,6 +31,11 @@ const use = async (photo) => {
 const hold = (name, photo) => {
   if (held) URL.revokeObjectURL(held.address);
   held = { name, photo, address: URL.createObjectURL(photo), things: null };
+  lay();
+};
+
+/** The photo on the desk, with room for what looks like it. */
+const lay = () => {
   desk.replaceChildren(template("data-waiting"));
   fillIn();
 };
@@ -46,17 +51,24 @@ const show = async (asked) => {
     if (signal.aborted) return;
     if (!photo) return begin("That photo is not in this browser any more", "Show it again to search with it.");
     hold(name, photo);
+  } else if (name && !isOwn()) {
+    lay();
+  } else if (!name && !isProduct()) {
+    return location.reload();
   }
   await ask(asked, signal);
 };
 
+// What is on the desk: a photo that the browser has, a product's picture that the server drew, or else the way in.
+const isOwn = () => desk.querySelector("img[data-own]");
+const isProduct = () => desk.querySelector(".subject") && !isOwn();
+
 /** The page as it is before there is a photo. */
 const begin = (title, detail) => {
+  desk.removeAttribute("aria-busy");
   desk.replaceChildren(template("data-intake-page"));
-  if (title) {
-    desk.querySelector(".lead").after(notice(title, detail));
-    say(`${title}. ${detail}`);
-  }
+  if (title) desk.querySelector(".lead").after(notice(title, detail));
+  say(title ? `${title}. ${detail}` : "");
   document.title = "Search by photo – Vetrina";
 };
 
