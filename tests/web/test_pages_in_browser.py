@@ -89,6 +89,21 @@ def test_results_are_narrowed_and_compared_with_everything(browser: Browser, ser
         look(page, "product-narrowed")
 
 
+def test_alternatives_and_what_is_not_offered_are_shown_to_be_kept_or_taken_away(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/product?id=oak-chair&is.category=Kitchen&is.category=Hall&max.price=EUR+300&is.price=199")
+        expect(page.locator(".results > li")).to_have_count(0)
+        page.locator("summary").filter(has_text="Narrow down").click()
+        look(page, "product-alternatives")
+        page.get_by_role("checkbox", name="Hall").uncheck()
+        page.get_by_role("checkbox", name="199").uncheck()
+        page.get_by_role("group", name="Category").get_by_label("or").select_option("Office")
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator(".results > li")).to_have_count(5)
+        for kept in ("Category: Kitchen", "Category: Office", "Price: up to EUR 300"):
+            expect(page.get_by_role("link", name=f"Remove {kept}")).to_be_visible()
+
+
 def test_a_photo_is_seen_at_once_and_searched_with(browser: Browser, served: str) -> None:
     with opened(browser, served, expected=("ERR_FAILED",)) as page:
         page.goto(f"{served}/photo")
