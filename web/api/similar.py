@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query, Request, Response
 
 from web import asking
 from web.api import models
-from web.api.document import answering
+from web.api.document import UNCHANGED, answering
 from web.house import ProductId, TheHouse, TheWanted
 from web.sending import send
 
 router = APIRouter(tags=["similar"])
 
 
-@router.get("/similar", responses=answering(models.SimilarAnswer))
+@router.get("/similar", responses=answering(models.SimilarAnswer) | UNCHANGED)
 async def similar(request: Request, house: TheHouse, product_id: ProductId, wanted: TheWanted) -> Response:
     """The products most similar to a product.
 
@@ -24,7 +24,7 @@ async def similar(request: Request, house: TheHouse, product_id: ProductId, want
     return await send(request, house, lambda showing: asking.similar(showing, product_id, wanted.k, wanted.conditions))
 
 
-@router.get("/explain", responses=answering(models.ExplainAnswer))
+@router.get("/explain", responses=answering(models.ExplainAnswer) | UNCHANGED)
 async def explain(
     request: Request,
     house: TheHouse,
