@@ -159,7 +159,13 @@ def _lines(
 def _takes(schema: Mapping[str, Any]) -> str:
     """What a parameter may be, in words."""
     kind = next((one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"), schema)
-    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    words = {
+        "array": "text, as often as there are",
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+    }
     says = words.get(kind.get("type", ""), "")
     if "minimum" in kind and "maximum" in kind and kind["maximum"] < 1 << 31:
         says += f", {kind['minimum']} to {kind['maximum']}"
