@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from support.fault_server import FaultServer
 from support.shops import Shop, rows_of
-from support.web_browser import look, opened
+from support.web_browser import PHONE, look, opened
 from support.web_goods import GOODS, IDS
 from support.web_server import running
 
@@ -345,6 +345,30 @@ def test_an_empty_window_waits_until_the_person_looks_again(browser: Browser, sh
         page.wait_for_function("() => fetch('/readyz').then((answer) => answer.ok)")
         page.get_by_role("link", name="Look again").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("oak-chair")
+
+
+def test_what_narrows_the_shop_is_folded_on_a_phone_before_any_script_runs(browser: Browser, served: str) -> None:
+    with opened(browser, served, java_script_enabled=False) as page:
+        page.goto(f"{served}/")
+        kitchen = page.get_by_role("link", name="Kitchen 4")
+        expect(kitchen).to_be_visible()
+        page.set_viewport_size(PHONE)
+        expect(kitchen).to_be_hidden()
+        page.locator("summary").filter(has_text="Narrow down").click()
+        expect(kitchen).to_be_visible()
+
+
+def test_the_search_field_keeps_its_shape_and_its_text_beside_the_button(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/")
+        field = page.get_by_role("searchbox")
+        shape = "at => getComputedStyle(at).borderRadius"
+        before = field.evaluate(shape)
+        field.focus()
+        assert field.evaluate(shape) == before
+        button = page.get_by_role("search").get_by_role("button").bounding_box()
+        assert button is not None
+        assert field.evaluate("at => parseFloat(getComputedStyle(at).paddingRight)") >= button["width"]
 
 
 def test_everything_can_be_reached_by_keyboard_with_visible_focus(browser: Browser, served: str) -> None:
