@@ -44,10 +44,11 @@ def test_commands_that_read_work_as_they_stand(lines: list[str]) -> None:
             assert bool(options) is answer.headers["content-type"].startswith("image/")
 
 
-def test_every_route_has_an_example_of_its_answer(served: str) -> None:
+def test_every_route_has_an_example_of_its_answer_and_says_what_parameters_may_be(served: str) -> None:
     document = requests.get(f"{served}/api/v1/openapi.json", timeout=30).json()
     operations = [one for chapter in chapters_of(document, served, {}) for one in chapter.operations]
     assert [f"{one.method} {one.path}" for one in operations if not one.answer] == []
+    assert [parameter.name for one in operations for parameter in one.parameters if not parameter.takes] == []
 
 
 def test_the_figures_of_the_example_are_those_that_there_are(served: str) -> None:
