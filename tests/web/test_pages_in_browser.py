@@ -347,6 +347,46 @@ def test_an_empty_window_waits_until_the_person_looks_again(browser: Browser, sh
         expect(page.get_by_role("heading", level=1)).to_have_text("oak-chair")
 
 
+def test_who_searches_by_keyboard_goes_on_where_the_page_has_changed(browser: Browser, served: str) -> None:
+    with opened(browser, served, expected=("503",)) as page:
+        page.goto(f"{served}/photo")
+        page.route("**/photo?*", lambda route: route.fulfill(status=503, body=""))
+        page.get_by_label("Choose a photo").focus()
+        page.get_by_label("Choose a photo").set_input_files(CHAIR)
+        again = page.get_by_role("button", name="Try again")
+        again.focus()
+        with page.expect_response("**/photo?*"):
+            page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_have_text("The shop cannot answer now. Try again later.")
+        expect(again).to_be_focused()
+        page.unroute_all()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Looks like it")).to_be_focused()
+        page.get_by_role("link", name="Another photo").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Search by photo")).to_be_focused()
+
+
+def test_a_photo_that_is_chosen_by_keyboard_leads_to_its_results(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/photo")
+        page.get_by_label("Choose a photo").focus()
+        page.get_by_label("Choose a photo").set_input_files(CHAIR)
+        expect(page.get_by_role("heading", name="Looks like it")).to_be_focused()
+
+
+def test_skipping_to_the_content_does_not_search_again(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        with_photo(page, served, CHAIR)
+        page.evaluate("document.querySelector('.results').still = true")
+        page.get_by_role("link", name="Skip to the content").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url("**#main")
+        expect(page.get_by_role("main")).to_be_focused()
+        page.wait_for_function("() => !document.querySelector('[data-desk][aria-busy]')")
+        assert page.evaluate("document.querySelector('.results').still")
+
+
 def test_what_narrows_the_shop_is_folded_on_a_phone_before_any_script_runs(browser: Browser, served: str) -> None:
     with opened(browser, served, java_script_enabled=False) as page:
         page.goto(f"{served}/")

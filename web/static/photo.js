@@ -13,10 +13,12 @@ const say = (text) => { live.textContent = text; };
 
 let held = null; // the photo on the desk: { name, photo, address, things }
 let asking = null; // what is being asked; an AbortController
+let shown = location.search;
 
 /** Shows what an address asks for, and makes it the page's address. */
 const go = (asked) => {
   history.pushState(null, "", `${asked}` ? `${here}?${asked}` : here);
+  shown = location.search;
   return show(asked);
 };
 
@@ -36,8 +38,15 @@ const hold = (name, photo) => {
 
 /** The photo on the desk, with room for what looks like it. */
 const lay = () => {
-  desk.replaceChildren(template("data-waiting"));
+  put(template("data-waiting"));
   fillIn();
+};
+
+/** Puts something else on the desk. Whose focus was there goes on at its heading. */
+const put = (content) => {
+  const within = desk.contains(document.activeElement);
+  desk.replaceChildren(content);
+  if (within) focusOn("h1");
 };
 
 const show = async (asked) => {
@@ -66,7 +75,7 @@ const isProduct = () => desk.querySelector(".subject") && !isOwn();
 /** The page as it is before there is a photo. */
 const begin = (title, detail) => {
   desk.removeAttribute("aria-busy");
-  desk.replaceChildren(template("data-intake-page"));
+  put(template("data-intake-page"));
   if (title) desk.querySelector(".lead").after(notice(title, detail));
   say(title ? `${title}. ${detail}` : "");
   document.title = "Search by photo – Vetrina";
@@ -133,7 +142,9 @@ const fail = (title, detail, asked) => {
   desk.querySelector("[data-said]")?.remove();
   answer.removeAttribute("aria-hidden");
   answer.classList.remove("busy");
+  const within = answer.contains(document.activeElement);
   answer.replaceChildren(box);
+  if (within) box.querySelector("button").focus();
   say(`${title}. ${detail}`);
 };
 
@@ -258,7 +269,7 @@ const whereFocusIs = () => {
 const focusOn = (selector) => {
   const at = selector && (desk.querySelector(selector) ?? desk.querySelector("[data-whole]"));
   if (!at) return;
-  if (at.matches("h2")) at.tabIndex = -1;
+  if (at.matches("h1, h2")) at.tabIndex = -1;
   at.focus({ preventScroll: true });
 };
 
@@ -292,7 +303,11 @@ desk.addEventListener("submit", (event) => {
   for (const [name, value] of new FormData(event.target)) if (value) asked.append(name, value);
   go(asked);
 });
-addEventListener("popstate", () => show(new URLSearchParams(location.search)));
+addEventListener("popstate", () => {
+  if (location.search === shown) return; // the place on the page has changed
+  shown = location.search;
+  show(new URLSearchParams(shown));
+});
 
 const asked = new URLSearchParams(location.search);
 if (desk.dataset.product) enhance(asked);
