@@ -1,5 +1,6 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from support.web_browser import PHONE, look, opened
 from support.web_goods import GOODS, IDS
 from support.web_server import running
 
+from orchestration.deployment import Deployment
 from orchestration.serving import ServedShop
 from web.application import build_app
 from web.shop import Options
@@ -119,6 +121,22 @@ def test_a_photo_is_seen_at_once_and_searched_with(browser: Browser, served: str
         expect(page.locator(".results .name").first).to_have_text("Drawing table")
         expect(page.get_by_role("status")).to_contain_text("Looks like it: 11 products")
         look(page, "photo-results")
+
+
+def test_a_photo_like_nothing_in_the_shop_is_told_kindly(browser: Browser, web_shop: Shop) -> None:
+    strict = Deployment(replace(web_shop.deployment.settings, min_similarity=0.999))
+    with running(build_app(ServedShop(strict), Options())) as address, opened(browser, address) as page:
+        with_photo(page, address, PICTURES / "umbrella.png")
+        expect(page.get_by_role("heading", name="Nothing quite like it")).to_be_visible()
+        look(page, "photo-nothing-similar")
+
+
+def test_a_photo_is_searched_with_without_scripts(browser: Browser, served: str) -> None:
+    with opened(browser, served, java_script_enabled=False) as page:
+        page.goto(f"{served}/photo")
+        page.locator("input[type=file]").set_input_files(CHAIR)
+        page.get_by_role("main").get_by_role("button", name="Search").click()
+        expect(page.locator(".results .name").first).to_have_text("Oak chair")
 
 
 def test_what_is_on_a_photo_can_be_chosen_and_going_back_and_loading_anew_find_it_again(
