@@ -64,13 +64,37 @@ def test_problems_are_what_the_document_says(served: str, document: dict[str, An
 
 def test_examples_are_answers_of_their_models_and_in_the_document(document: dict[str, Any]) -> None:
     shown = set()
-    for _, operation in _operations(document):
-        for media in operation["responses"].get("200", {}).get("content", {}).values():
+    without_model = []
+    for path, operation in _operations(document):
+        good = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+        for media in [media for answer in good for media in answer.get("content", {}).values()]:
             name = media["schema"].get("$ref", "").rpartition("/")[2]
-            if "example" in media:
+            if "example" in media and not name:
+                without_model.append(path)
+            elif "example" in media:
                 _named(name).model_validate(media["example"], strict=True, extra="forbid")
                 shown.add(name)
     assert shown == set(EXAMPLES)
+    assert without_model == ["/api/v1/report", "/metrics"]
+
+
+def test_what_can_be_kept_is_tagged_and_the_document_says_so(served: str, document: dict[str, Any]) -> None:
+    sha256 = requests.get(f"{served}/api/v1/product", params={"id": "box"}, timeout=30).json()["sha256"]
+    kept = set()
+    for path, methods in document["paths"].items():
+        if "get" not in methods:
+            continue
+        query = {"id": "oak-chair", "result": "box"}
+        taken = {one["name"] for one in methods["get"].get("parameters", [])}
+        asked = {name: value for name, value in query.items() if name in taken}
+        answer = requests.get(served + path.replace("{sha256}", sha256), params=asked, timeout=30)
+        assert ("etag" in answer.headers) is ("304" in methods["get"]["responses"]), path
+        if "etag" in answer.headers:
+            kept.add(path.rpartition("/api/v1/")[2])
+        elif answer.status_code == 200:
+            assert answer.headers["cache-control"] == "no-store"
+    assert kept == {"similar", "explain", "products", "product", "pictures/{sha256}"}
+    assert "Answers carry an `ETag`" not in document["info"]["description"]
 
 
 def test_every_route_has_a_name_of_its_own_and_says_what_its_problems_are(document: dict[str, Any]) -> None:

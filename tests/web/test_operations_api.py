@@ -1,6 +1,10 @@
 import json
+import re
+import shlex
 import weakref
 from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -209,6 +213,24 @@ def test_a_report_is_listed_and_its_figures_are_given(address: str, reported: st
     assert (found["version"], found["name"], found["label"], found["queries"]) == (reported, REPORT, "<i>kind</i>", 7)
     assert found["measures"] == {"map@10": {"value": 0.5, "low": 0.4, "high": 0.6}}
     assert _asked(address, "report", version=reported, name=REPORT)["label"] == "<i>kind</i>"
+
+
+def test_the_references_command_for_a_report_works(address: str, reported: str) -> None:
+    page = requests.get(f"{address}/api", timeout=30).text
+    (command,) = re.findall(r"<code>curl (\S+/api/v1/report\?\S+)</code>", page)
+    (asked,) = shlex.split(unescape(command))
+    assert requests.get(asked, timeout=30).json()["label"] == "<i>kind</i>"
+
+
+def test_the_example_of_a_report_is_one_that_can_be_listed(address: str, tmp_path: Path) -> None:
+    document = requests.get(f"{address}/api/v1/openapi.json", timeout=30).json()
+    answer = document["paths"]["/api/v1/report"]["get"]["responses"]["200"]
+    store = Store(str(tmp_path))
+    store.write_json(f"reports/{'0' * 16}/{REPORT}.json", answer["content"]["application/json"]["example"])
+    store.write(f"reports/{'0' * 16}/{REPORT}.html", b"<!doctype html>")
+    (found,) = reports_as_json(store, 0, 10)["reports"]
+    assert (found["problem"], found["label"]) == (None, "category")
+    assert found["measures"]
 
 
 def test_nothing_of_a_report_can_run_or_reach_the_shop(address: str, reported: str) -> None:

@@ -49,6 +49,8 @@ def test_what_goes_on_is_seen_by_all_on_any_screen(address: str, browser: Browse
         look(page, "operations-batch")
         page.get_by_role("link", name="row rejected: missing-id").click()
         expect(page.get_by_role("row")).to_have_count(2)
+        reason = page.get_by_role("cell").get_by_text("row rejected: missing-id")
+        expect(reason).to_have_css("text-decoration-line", "none")  # it is no link
         page.get_by_role("link", name="Index versions", exact=True).click()
         look(page, "operations-versions")
         page.get_by_role("rowheader").last.get_by_role("link").click()

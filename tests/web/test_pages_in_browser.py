@@ -1,14 +1,34 @@
 import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from support.web_browser import look, opened
+from support.fault_server import FaultServer
+from support.shops import Shop, rows_of
+from support.web_browser import PHONE, look, opened
 from support.web_goods import GOODS, IDS
+from support.web_server import running
+
+from orchestration.deployment import Deployment
+from orchestration.serving import ServedShop
+from web.application import build_app
+from web.shop import Options
 
 PICTURES = Path(__file__).parent.parent / "data" / "pictures"
 CHAIR, TABLE = PICTURES / "oak-chair.png", PICTURES / "technical-table.png"
 NAMED_BADLY = IDS["beer-glass"]
+AWAY = "<!doctype html><title>Away</title><h1>Away for a moment</h1>"
+HAND_OVER = """([kind, bytes]) => {
+  const carried = new DataTransfer();
+  carried.items.add(new File([new Uint8Array(bytes)], "../a.png", { type: "image/png" }));
+  const told = { bubbles: true, cancelable: true };
+  document.querySelector("main").dispatchEvent(kind === "paste"
+    ? new ClipboardEvent(kind, { ...told, clipboardData: carried })
+    : new DragEvent(kind, { ...told, dataTransfer: carried }));
+}"""
+"""Drops or pastes a photo."""
 
 
 def test_the_shop_is_found_through_by_name_class_and_attribute(browser: Browser, served: str) -> None:
@@ -71,6 +91,21 @@ def test_results_are_narrowed_and_compared_with_everything(browser: Browser, ser
         look(page, "product-narrowed")
 
 
+def test_alternatives_and_what_is_not_offered_are_shown_to_be_kept_or_taken_away(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/product?id=oak-chair&is.category=Kitchen&is.category=Hall&max.price=EUR+300&is.price=199")
+        expect(page.locator(".results > li")).to_have_count(0)
+        page.locator("summary").filter(has_text="Narrow down").click()
+        look(page, "product-alternatives")
+        page.get_by_role("checkbox", name="Hall").uncheck()
+        page.get_by_role("checkbox", name="199").uncheck()
+        page.get_by_role("group", name="Category").get_by_label("or").select_option("Office")
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator(".results > li")).to_have_count(5)
+        for kept in ("Category: Kitchen", "Category: Office", "Price: up to EUR 300"):
+            expect(page.get_by_role("link", name=f"Remove {kept}")).to_be_visible()
+
+
 def test_a_photo_is_seen_at_once_and_searched_with(browser: Browser, served: str) -> None:
     with opened(browser, served, expected=("ERR_FAILED",)) as page:
         page.goto(f"{served}/photo")
@@ -86,6 +121,22 @@ def test_a_photo_is_seen_at_once_and_searched_with(browser: Browser, served: str
         expect(page.locator(".results .name").first).to_have_text("Drawing table")
         expect(page.get_by_role("status")).to_contain_text("Looks like it: 11 products")
         look(page, "photo-results")
+
+
+def test_a_photo_like_nothing_in_the_shop_is_told_kindly(browser: Browser, web_shop: Shop) -> None:
+    strict = Deployment(replace(web_shop.deployment.settings, min_similarity=0.999))
+    with running(build_app(ServedShop(strict), Options())) as address, opened(browser, address) as page:
+        with_photo(page, address, PICTURES / "umbrella.png")
+        expect(page.get_by_role("heading", name="Nothing quite like it")).to_be_visible()
+        look(page, "photo-nothing-similar")
+
+
+def test_a_photo_is_searched_with_without_scripts(browser: Browser, served: str) -> None:
+    with opened(browser, served, java_script_enabled=False) as page:
+        page.goto(f"{served}/photo")
+        page.locator("input[type=file]").set_input_files(CHAIR)
+        page.get_by_role("main").get_by_role("button", name="Search").click()
+        expect(page.locator(".results .name").first).to_have_text("Oak chair")
 
 
 def test_what_is_on_a_photo_can_be_chosen_and_going_back_and_loading_anew_find_it_again(
@@ -173,23 +224,15 @@ def test_a_finger_moves_a_box_only_after_it_was_asked_for(browser: Browser, serv
 
 def test_a_photo_dropped_or_pasted_anywhere_is_searched_with(browser: Browser, served: str) -> None:
     data = list(CHAIR.read_bytes())
-    send = """([kind, bytes]) => {
-      const carried = new DataTransfer();
-      carried.items.add(new File([new Uint8Array(bytes)], "../a.png", { type: "image/png" }));
-      const told = { bubbles: true, cancelable: true };
-      document.querySelector("main").dispatchEvent(kind === "paste"
-        ? new ClipboardEvent(kind, { ...told, clipboardData: carried })
-        : new DragEvent(kind, { ...told, dataTransfer: carried }));
-    }"""
     with opened(browser, served) as page:
         page.goto(f"{served}/product?id=slippers")
-        page.evaluate(send, ["dragover", data])
+        page.evaluate(HAND_OVER, ["dragover", data])
         expect(page.get_by_text("Drop it to search with it")).to_be_visible()
-        page.evaluate(send, ["drop", data])
+        page.evaluate(HAND_OVER, ["drop", data])
         page.wait_for_url("**/photo?photo=*")
         expect(page.locator(".results .name").first).to_have_text("Oak chair")
         first = page.url
-        page.evaluate(send, ["paste", data])
+        page.evaluate(HAND_OVER, ["paste", data])
         page.wait_for_url(lambda url: url != first)
         expect(page.locator(".results .name").first).to_have_text("Oak chair")
 
@@ -205,6 +248,43 @@ def test_results_of_a_photo_are_narrowed_without_sending_the_person_away(browser
         expect(page.locator(".results > li")).to_have_count(4)
         page.get_by_role("link", name="Remove Category: Kitchen").click()
         expect(page.locator(".results > li")).to_have_count(11)
+
+
+def test_going_back_while_a_photo_is_looked_at_leaves_nothing_that_says_so(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/photo")
+        # The answer does not come.
+        page.route("**/photo?*", lambda route: None)
+        page.get_by_label("Choose a photo").set_input_files(CHAIR)
+        expect(page.get_by_role("status")).to_have_text("Looking…")
+        look(page, "photo-looking")
+        page.go_back()
+        expect(page.get_by_role("heading", name="Search by photo")).to_be_visible()
+        expect(page.locator("[data-desk]")).not_to_have_attribute("aria-busy", "true")
+        expect(page.get_by_role("status")).to_be_empty()
+        look(page, "photo-gone-back")
+        page.unroute_all(behavior="ignoreErrors")
+
+
+def test_what_goes_wrong_is_said_also_on_the_way_back_from_the_way_in(browser: Browser, served: str) -> None:
+    with opened(browser, served, expected=("503",)) as page:
+        page.goto(f"{served}/photo?product=oak-chair")
+        page.evaluate(HAND_OVER, ["paste", list(CHAIR.read_bytes())])
+        page.get_by_role("link", name="Another photo").click()
+        expect(page.get_by_role("heading", name="Search by photo")).to_be_visible()
+        page.route("**/photo?*", lambda route: route.fulfill(status=503, content_type="text/html", body=AWAY))
+        page.go_back()
+        expect(page.get_by_role("heading", name="The shop cannot answer now")).to_be_visible()
+        expect(page.get_by_role("status")).to_have_text("The shop cannot answer now. Try again later.")
+        expect(page.locator("img[data-own]")).to_be_visible()
+        look(page, "photo-cannot-answer")
+        page.go_back()
+        expect(page.get_by_role("heading")).to_have_text("Away for a moment")
+        page.unroute_all()
+        page.reload()
+        expect(page.locator(".results > li")).to_have_count(len(GOODS) - 1)
+        page.go_forward()
+        expect(page.locator(".results .name").first).to_have_text("Oak chair")
 
 
 def test_a_busy_shop_is_asked_again_by_itself(browser: Browser, served: str) -> None:
@@ -268,6 +348,85 @@ def test_an_unknown_product_is_told_on_a_page(browser: Browser, served: str) -> 
         page.goto(f"{served}/product?id=oak-chairs")
         expect(page.get_by_text("did you mean 'oak-chair'")).to_be_visible()
         look(page, "problem")
+
+
+def test_an_empty_window_waits_until_the_person_looks_again(browser: Browser, shop: Shop, server: FaultServer) -> None:
+    with (
+        running(build_app(ServedShop(shop.deployment), Options(refresh_seconds=0.2))) as address,
+        opened(browser, address, expected=("503",)) as page,
+    ):
+        page.goto(f"{address}/product?id=oak-chair")
+        expect(page.get_by_role("heading", level=1)).to_have_text("There is nothing in the window yet")
+        look(page, "shop-empty")
+        with ThreadPoolExecutor() as elsewhere:  # Dagster wants an event loop of its own
+            elsewhere.submit(shop.add, shop.catalog("goods", rows_of(server, ["oak-chair", "box"]))).result()
+        page.wait_for_function("() => fetch('/readyz').then((answer) => answer.ok)")
+        page.get_by_role("link", name="Look again").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("oak-chair")
+
+
+def test_who_searches_by_keyboard_goes_on_where_the_page_has_changed(browser: Browser, served: str) -> None:
+    with opened(browser, served, expected=("503",)) as page:
+        page.goto(f"{served}/photo")
+        page.route("**/photo?*", lambda route: route.fulfill(status=503, body=""))
+        page.get_by_label("Choose a photo").focus()
+        page.get_by_label("Choose a photo").set_input_files(CHAIR)
+        again = page.get_by_role("button", name="Try again")
+        again.focus()
+        with page.expect_response("**/photo?*"):
+            page.keyboard.press("Enter")
+        expect(page.get_by_role("status")).to_have_text("The shop cannot answer now. Try again later.")
+        expect(again).to_be_focused()
+        page.unroute_all()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Looks like it")).to_be_focused()
+        page.get_by_role("link", name="Another photo").focus()
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Search by photo")).to_be_focused()
+
+
+def test_a_photo_that_is_chosen_by_keyboard_leads_to_its_results(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/photo")
+        page.get_by_label("Choose a photo").focus()
+        page.get_by_label("Choose a photo").set_input_files(CHAIR)
+        expect(page.get_by_role("heading", name="Looks like it")).to_be_focused()
+
+
+def test_skipping_to_the_content_does_not_search_again(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        with_photo(page, served, CHAIR)
+        page.evaluate("document.querySelector('.results').still = true")
+        page.get_by_role("link", name="Skip to the content").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url("**#main")
+        expect(page.get_by_role("main")).to_be_focused()
+        page.wait_for_function("() => !document.querySelector('[data-desk][aria-busy]')")
+        assert page.evaluate("document.querySelector('.results').still")
+
+
+def test_what_narrows_the_shop_is_folded_on_a_phone_before_any_script_runs(browser: Browser, served: str) -> None:
+    with opened(browser, served, java_script_enabled=False) as page:
+        page.goto(f"{served}/")
+        kitchen = page.get_by_role("link", name="Kitchen 4")
+        expect(kitchen).to_be_visible()
+        page.set_viewport_size(PHONE)
+        expect(kitchen).to_be_hidden()
+        page.locator("summary").filter(has_text="Narrow down").click()
+        expect(kitchen).to_be_visible()
+
+
+def test_the_search_field_keeps_its_shape_and_its_text_beside_the_button(browser: Browser, served: str) -> None:
+    with opened(browser, served) as page:
+        page.goto(f"{served}/")
+        field = page.get_by_role("searchbox")
+        shape = "at => getComputedStyle(at).borderRadius"
+        before = field.evaluate(shape)
+        field.focus()
+        assert field.evaluate(shape) == before
+        button = page.get_by_role("search").get_by_role("button").bounding_box()
+        assert button is not None
+        assert field.evaluate("at => parseFloat(getComputedStyle(at).paddingRight)") >= button["width"]
 
 
 def test_everything_can_be_reached_by_keyboard_with_visible_focus(browser: Browser, served: str) -> None:

@@ -1,6 +1,7 @@
 import html
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import pytest
 import requests
@@ -69,6 +70,64 @@ def test_comparing_with_everything_says_what_the_index_misses(served: str) -> No
         get(served, id="oak-chair", exact="1")
     )
     assert "Compared with all" not in get(served, id="oak-chair")
+
+
+class Form(HTMLParser):
+    """What a browser sends when a form is left as it is.
+
+    Attributes:
+        sent: names and values; those that are empty say nothing.
+    """
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__()
+        self.sent: list[tuple[str, str]] = []
+        self._name, self._within, self._select, self._chosen = name, False, "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        has = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._within = self._name in (has.get("id"), has.get("class"))
+        elif tag == "select":
+            self._select, self._chosen = has["name"], ""
+        elif tag == "option" and "selected" in has:
+            self._chosen = has["value"]  # the last one that is selected is sent, and no other
+        elif tag == "input" and (has["type"] != "checkbox" or "checked" in has):
+            self._add(has["name"], "" if has["type"] == "number" and not _is_number(has["value"]) else has["value"])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "select":
+            self._add(self._select, self._chosen)
+
+    def _add(self, name: str, value: str) -> None:
+        if self._within and value:
+            self.sent.append((name, value))
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?\d+(\.\d+)?", text) is not None
+
+
+PICKED = [
+    [("is.category", "Kitchen"), ("is.category", "Hall")],
+    [("is.category", "kitchen")],
+    [("is.category", "Gone"), ("min.price", "5"), ("max.price", "EUR 10")],
+    [("is.price", "35"), ("class", "Furniture")],
+    [("min.category", "1"), ("where", "price > 1")],
+]
+
+
+@pytest.mark.parametrize("query", PICKED)
+def test_a_form_that_is_left_as_it_is_asks_for_the_same_again(served: str, query: list[tuple[str, str]]) -> None:
+    likes = Form(get(served, id="oak-chair", **_several(query)), "narrow")
+    assert sorted(likes.sent) == sorted([*query, ("id", "oak-chair"), ("k", "12")])
+    shop = Form(get(served, "/", q="a", **_several(query)), "spans")
+    assert sorted(shop.sent) == sorted([*query, ("q", "a")])
+
+
+def _several(query: list[tuple[str, str]]) -> dict[str, list[str]]:
+    return {name: [value for other, value in query if other == name] for name, _ in query}
 
 
 def test_what_was_detected_is_outlined_and_leads_to_a_search_by_it(served: str) -> None:

@@ -50,9 +50,16 @@ TAGS = [
 ]
 _DESCRIPTION = (
     "Visually similar products. Ids are any text and travel as query parameters. Errors are problem details "
-    "(RFC 9457): `type` is stable, `detail` is for people. Answers carry an `ETag`; send it as `If-None-Match` and "
-    "an unchanged answer is a 304. A 503 says in `Retry-After` when to come back, in seconds."
+    "(RFC 9457): `type` is stable, `detail` is for people. Answers about products, and their pictures, carry an "
+    "`ETag`; send it as `If-None-Match` and an unchanged one is a 304. Answers to a photo, on operations and on health "
+    "are not to be kept (`no-store`). A 503 says in `Retry-After` when to come back, in seconds."
 )
+
+
+UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "`If-None-Match` names the `ETag` that it has: it is unchanged"}
+}
+"""What a route answers besides whose answers are tagged."""
 
 
 def answering(model: type[BaseModel], statuses: Sequence[int] = (400, 404, 503)) -> dict[int | str, dict[str, Any]]:
@@ -92,7 +99,8 @@ def _put_examples(document: dict[str, Any]) -> None:
     """The examples of good answers, afterwards: FastAPI leaves out what is null."""
     for methods in document["paths"].values():
         for operation in methods.values():
-            for media in operation["responses"].get("200", {}).get("content", {}).values():
+            good = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+            for media in [media for answer in good for media in answer.get("content", {}).values()]:
                 model = media.get("schema", {}).get("$ref", "").rpartition("/")[2]
                 if model in EXAMPLES:
                     media["example"] = EXAMPLES[model]

@@ -150,3 +150,15 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     **OPERATION_EXAMPLES,
 }
 """By the names of their models (`web.api.models`, `web.api.operation_models`)."""
+
+METRICS_EXAMPLE = f"""\
+vetrina_requests_total{{method="GET",route="/api/v1/similar",status="200"}} 1204.0
+vetrina_requests_in_flight 1.0
+vetrina_index_info{{extractor="bundled:efficientnet-lite0",serve_with="annoy",version="{_INDEX}"}} 1.0
+vetrina_index_age_seconds 86400.0
+vetrina_index_recall 0.9938
+vetrina_products 3152.0
+vetrina_tail_products 0.0
+vetrina_last_look_success 1.0
+"""
+"""A part of the figures for Prometheus."""

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Response
 
 from web.api import models
 from web.api.document import answering
+from web.api.examples import METRICS_EXAMPLE
 from web.house import TheHouse
 from web.sending import as_bytes
 from web.server.metrics import CONTENT_TYPE
@@ -45,7 +46,12 @@ async def readyz(house: TheHouse) -> Response:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"description": "Prometheus text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        200: {
+            "description": "Prometheus text",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": METRICS_EXAMPLE}},
+        }
+    },
 )
 async def metrics(house: TheHouse) -> Response:
     """Figures for Prometheus: requests, latency, the index and its recall, the tail, the process."""

@@ -146,3 +146,15 @@ OPERATION_EXAMPLES: dict[str, dict[str, Any]] = {
     },
 }
 """By the names of their models (`web.api.operation_models`)."""
+
+REPORT_EXAMPLE: dict[str, Any] = {
+    "label": "category",
+    "by": "category",
+    "k": 10,
+    "map@10": {"value": 0.401, "low": 0.38, "high": 0.423},
+    "macro": {"map@10": {"value": 0.37, "low": 0.345, "high": 0.393}},
+    "classes": [{"class": "Office", "products": 212, "queries": 212, "map@10": 0.524}],
+    "counts": {"products": 846, "labelled": 833, "classes": 21, "queries": 820, "searched": 846},
+    "latency_ms": {"p50": 0.412, "p99": 1.07},
+}
+"""Figures of a report, shortened; they have no model, for the measures are named after k."""

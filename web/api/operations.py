@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from web.api import operation_models as models
 from web.api.document import answering, problems
+from web.api.operation_examples import REPORT_EXAMPLE
 from web.bodies import small_body
 from web.house import House, TheHouse
 from web.operations.token import require_token
@@ -77,7 +78,10 @@ async def reports(house: TheHouse, start: Start = 0, count: FewCount = 20) -> Re
     return await _answer(house, await house.operations.reports(start, count))
 
 
-@router.get("/report", responses=problems(400, 404, 503))
+@router.get(
+    "/report",
+    responses={200: {"content": {"application/json": {"example": REPORT_EXAMPLE}}}, **problems(400, 404, 503)},
+)
 async def report(
     house: TheHouse,
     version: Annotated[str, Query(max_length=100, description="The index version that was evaluated.")],

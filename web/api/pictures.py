@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from vetrina.errors import NotFound
-from web.api.document import problems
+from web.api.document import UNCHANGED, problems
 from web.house import TheHouse
 from web.photos.parts import parse_box
 from web.problems import Problem
@@ -25,6 +25,7 @@ _SHA256 = r"^[0-9a-f]{64}$"
     response_class=Response,
     responses={
         200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        **UNCHANGED,
         **problems(400, 404, 422, 503),
     },
 )

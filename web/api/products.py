@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from vetrina.search.filters import parse_filter
 from web import asking
 from web.api import models
-from web.api.document import answering
+from web.api.document import UNCHANGED, answering
 from web.house import ClassName, ProductId, TheHouse, Where
 from web.sending import send
 from web.shown.showing import Showing
@@ -17,7 +17,7 @@ from web.shown.showing import Showing
 router = APIRouter(tags=["products"])
 
 
-@router.get("/products", responses=answering(models.ProductList))
+@router.get("/products", responses=answering(models.ProductList) | UNCHANGED)
 async def products(
     request: Request,
     house: TheHouse,
@@ -37,7 +37,7 @@ async def products(
     return await send(request, house, listed, house.turns(bool(where or text)))
 
 
-@router.get("/product", responses=answering(models.Product))
+@router.get("/product", responses=answering(models.Product) | UNCHANGED)
 async def product(request: Request, house: TheHouse, product_id: ProductId) -> Response:
     """One product with its attributes, picture and crops."""
     return await send(request, house, lambda showing: asking.product_as_json(showing, product_id))

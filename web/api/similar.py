@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from vetrina.search.window import PICTURES_AWAY
 from web import asking
 from web.api import models
-from web.api.document import answering
+from web.api.document import UNCHANGED, answering
 from web.house import ProductId, TheHouse, TheWanted
 from web.sending import send
 from web.shown.showing import Showing
@@ -17,7 +17,7 @@ from web.shown.showing import Showing
 router = APIRouter(tags=["similar"])
 
 
-@router.get("/similar", responses=answering(models.SimilarAnswer))
+@router.get("/similar", responses=answering(models.SimilarAnswer) | UNCHANGED)
 async def similar(request: Request, house: TheHouse, product_id: ProductId, wanted: TheWanted) -> Response:
     """The products most similar to a product.
 
@@ -31,7 +31,7 @@ async def similar(request: Request, house: TheHouse, product_id: ProductId, want
     return await send(request, house, similar, turns, lambda answer: PICTURES_AWAY not in answer["problems"])
 
 
-@router.get("/explain", responses=answering(models.ExplainAnswer))
+@router.get("/explain", responses=answering(models.ExplainAnswer) | UNCHANGED)
 async def explain(
     request: Request,
     house: TheHouse,

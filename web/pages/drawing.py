@@ -19,7 +19,7 @@ from jinja2.runtime import Context
 
 from web.pages.files import FILES
 from web.pages.marking import large_first, marked
-from web.pages.picking import label_of
+from web.pages.picking import is_plain_number, label_of
 from web.pages.wording import counted, moment, short
 from web.problems import Problem
 
@@ -80,4 +80,5 @@ templates.env.globals |= {
     "marked": marked,
 }
 templates.env.filters |= {"label": label_of, "short": short, "moment": moment, "large_first": large_first}
+templates.env.tests["plain_number"] = is_plain_number
 templates.env.trim_blocks = templates.env.lstrip_blocks = True

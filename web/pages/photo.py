@@ -10,7 +10,6 @@ import base64
 from dataclasses import replace
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
@@ -27,6 +26,7 @@ from web.pages.wording import Wording, box_text
 from web.photos.callers import while_waited_for
 from web.photos.parts import ThePart
 from web.shown.showing import Showing
+from web.shown.thumbnails import encoded
 
 router = APIRouter()
 
@@ -113,10 +113,4 @@ def _drawn(
 
 def _as_address(pixels: np.ndarray) -> str:
     """A photo as an address that holds it, no larger than a page shows it."""
-    height, width = pixels.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
-    if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+    return "data:image/jpeg;base64," + base64.b64encode(encoded(pixels, _SIDE)).decode()

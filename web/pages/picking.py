@@ -9,7 +9,8 @@ where=…                      a filter as the API takes it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated
@@ -62,8 +63,8 @@ class Picked:
     def narrowed(self) -> dict[str, Filter]:
         """A filter for each attribute. Raises SettingError when a limit is no number."""
         conditions: dict[str, list[str]] = {}
-        for name in dict.fromkeys(name for name, _ in self.values):
-            wanted = ", ".join(quoted(value) for other, value in self.values if other == name)
+        for name in self.valued:
+            wanted = ", ".join(quoted(value) for value in self.picked_of(name))
             conditions.setdefault(name, []).append(f"{quoted(name)} in ({wanted})")
         for mark, limits in ((">=", self.least), ("<=", self.most)):
             for name, limit in limits:
@@ -77,9 +78,28 @@ class Picked:
         parts += [f"({own.text})" for own in self.narrowed.values()]
         return " and ".join(parts) or None
 
+    @property
+    def valued(self) -> list[str]:
+        """The attributes of which values are wanted."""
+        return list(dict(self.values))
+
+    @property
+    def limited(self) -> list[str]:
+        """The attributes that have a limit."""
+        return list(dict(self.least + self.most))
+
+    def but_limits(self, attributes: Collection[str]) -> Query:
+        """The parameters without the limits of these attributes."""
+        least, most = ([pair for pair in pairs if pair[0] not in attributes] for pairs in (self.least, self.most))
+        return replace(self, least=tuple(least), most=tuple(most)).query
+
     def limit(self, kind: str, attribute: str) -> str:
         """The lower ("least") or the upper ("most") limit of an attribute; empty where there is none."""
         return dict(self.least if kind == "least" else self.most).get(attribute, "")
+
+    def picked_of(self, attribute: str) -> list[str]:
+        """The values of an attribute that are wanted."""
+        return [value for name, value in self.values if name == attribute]
 
     def picks(self, attribute: str, value: str) -> bool:
         """Whether a value of an attribute is wanted."""
@@ -116,6 +136,11 @@ class Picked:
 def quoted(text: str) -> str:
     """A name or a value as a filter writes it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def is_plain_number(text: str) -> bool:
+    """Whether a field of numbers can show a text."""
+    return re.fullmatch(r"-?(\d+(\.\d+)?|\.\d+)", text, re.ASCII) is not None
 
 
 def label_of(attribute: str) -> str:

@@ -14,8 +14,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup, escape
 
-from vetrina.errors import NotFound
-from web.house import TheHouse
+from vetrina.errors import NotFound, VetrinaError
+from web.house import House, TheHouse
 from web.pages.drawing import page, templates
 from web.shown.showing import Showcase
 
@@ -23,6 +23,7 @@ router = APIRouter()
 
 _CODE = re.compile(r"`([^`]+)`")
 _PHOTO = "photo.jpg"
+_PICTURE = "-o picture.jpg"  # curl does not write bytes to a screen
 _TOKEN = '-H "Authorization: Bearer $VETRINA_SERVE_TOKEN"'
 _BODIES = {
     "image/*": f"--data-binary @{_PHOTO}",
@@ -49,7 +50,7 @@ class Operation:
     Attributes:
         says: paragraphs.
         lines: commands to copy.
-        answer: an example, as JSON; empty where there is none.
+        answer: an example.
         problems: status and title.
         guarded: it needs the token.
     """
@@ -79,9 +80,10 @@ async def reference(request: Request, house: TheHouse) -> HTMLResponse:
     """The API's reference."""
     document = request.app.openapi()
     address = str(request.base_url).rstrip("/")
+    report = await _report(house)
 
     def drawn() -> HTMLResponse:
-        chapters = chapters_of(document, address, _values(house.showcase))
+        chapters = chapters_of(document, address, _values(house.showcase) | report)
         says = document["info"]["description"]
         return page(request, "reference.html", here="reference", chapters=chapters, says=says)
 
@@ -105,6 +107,8 @@ def chapters_of(document: Mapping[str, Any], address: str, values: Mapping[str, 
 def _operation(path: str, method: str, said: Mapping[str, Any], address: str, values: Mapping[str, str]) -> Operation:
     parameters = said.get("parameters", [])
     guarded = bool(said.get("security"))
+    good = next(answer for status, answer in said["responses"].items() if status.startswith("2"))
+    media, content = next(iter(good["content"].items()))
     return Operation(
         name=said["operationId"],
         method=method,
@@ -114,8 +118,8 @@ def _operation(path: str, method: str, said: Mapping[str, Any], address: str, va
             Parameter(one["name"], one["required"], _takes(one["schema"]), one.get("description", ""))
             for one in parameters
         ],
-        lines=_lines(path, method, parameters, said.get("requestBody"), guarded, address, values),
-        answer=_example(said["responses"].get("200", {})),
+        lines=_lines(path, method, parameters, said.get("requestBody"), guarded, address, values, media),
+        answer=_example(media, content),
         problems=[
             (status, answer["description"])
             for status, answer in sorted(said["responses"].items())
@@ -133,30 +137,40 @@ def _lines(
     guarded: bool,
     address: str,
     values: Mapping[str, str],
+    media: str,
 ) -> list[str]:
-    """How curl asks: with what must be given, once for each way to send a body."""
+    """How curl asks: with what must be given, once for each way to send a body. `media` is what comes back."""
     names = [one["name"] for one in parameters if one["required"]]
-    asked = {name: values.get(f"{path}?{name}", values.get(name, "…")) for name in names}
+    asked = {name: values.get(f"{path}?{name}", values.get(name, name.upper())) for name in names}
     for one in parameters:
         if one["in"] == "path":
             path = path.replace(f"{{{one['name']}}}", quote(asked.pop(one["name"]), safe=""))
     url = shlex.quote(f"{address}{path}" + (f"?{urlencode(asked)}" if asked else ""))
-    token = f"{_TOKEN} " if guarded else ""
+    token = [_TOKEN] if guarded else []
     if body is None:
-        return [f"curl {'' if method == 'GET' else f'-X {method} '}{token}{url}"]
+        options = [_PICTURE] if media.startswith("image/") else [f"-X {method}"] if method != "GET" else []
+        return [" ".join(["curl", *options, *token, url])]
     lines = []
-    for media, content in body["content"].items():
-        if media in _BODIES:
-            examples = content.get("examples", {"": {"value": {}}})
-            sent = [shlex.quote(json.dumps(one["value"])) for one in examples.values()]
-            lines += [f"curl {token}{_BODIES[media]} {what} {url}" for what in (sent if "json" in media else [""])]
-    return [line.replace("  ", " ") for line in lines]
+    for kind, content in body["content"].items():
+        if kind in _BODIES:
+            examples = [one["value"] for one in content.get("examples", {"": {"value": {}}}).values()]
+            of_shop = [{name: values.get(name, value) for name, value in one.items()} for one in examples]
+            sent = [shlex.quote(json.dumps(one, ensure_ascii=False)) for one in of_shop]
+            ways = [[_BODIES[kind], what] for what in sent] if "json" in kind else [[_BODIES[kind]]]
+            lines += [" ".join(["curl", *token, *way, url]) for way in ways]
+    return lines
 
 
 def _takes(schema: Mapping[str, Any]) -> str:
     """What a parameter may be, in words."""
     kind = next((one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"), schema)
-    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
+    words = {
+        "array": "text, as often as there are",
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+    }
     says = words.get(kind.get("type", ""), "")
     if "minimum" in kind and "maximum" in kind and kind["maximum"] < 1 << 31:
         says += f", {kind['minimum']} to {kind['maximum']}"
@@ -165,9 +179,11 @@ def _takes(schema: Mapping[str, Any]) -> str:
     return says
 
 
-def _example(answer: Mapping[str, Any]) -> str:
-    media = answer.get("content", {}).get("application/json", {})
-    return json.dumps(media["example"], ensure_ascii=False, indent=2) if "example" in media else ""
+def _example(media: str, content: Mapping[str, Any]) -> str:
+    if media.startswith("image/"):
+        return f"Content-Type: {media}\n\n(the bytes of the picture)"
+    example = content.get("example", "")
+    return example if isinstance(example, str) else json.dumps(example, ensure_ascii=False, indent=2)
 
 
 def _values(showcase: Showcase) -> dict[str, str]:
@@ -180,10 +196,20 @@ def _values(showcase: Showcase) -> dict[str, str]:
         return {"id": "SKU-1", "result": "SKU-2", "sha256": "0" * 64}
     return {
         "id": products[0].product_id,
+        "product_id": products[0].product_id,
         "result": products[-1].product_id,
         "sha256": products[0].sha256,
         "/api/v1/batch?id": batch,
     }
+
+
+async def _report(house: House) -> dict[str, str]:
+    """The newest evaluation report, to ask for; nothing where there is none, or none that can be read."""
+    try:
+        newest = (await house.operations.reports(0, 1))["reports"]
+    except VetrinaError:
+        return {}
+    return {f"/api/v1/report?{name}": one[name] for one in newest if not one["problem"] for name in ("version", "name")}
 
 
 def _marked(text: str) -> Markup:

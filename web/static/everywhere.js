@@ -1,14 +1,7 @@
-// On every page: filters folded on a narrow screen, pictures that cannot be had, photos dropped or pasted anywhere.
+// On every page: pictures that cannot be had, photos dropped or pasted anywhere.
 
 import { openPanel } from "./panel.js";
 import { keep, photoIn } from "./photos.js";
-
-for (const fold of document.querySelectorAll("details[data-open-when-wide]")) {
-  const wide = matchMedia("(min-width: 56.01rem)");
-  const follow = () => { fold.open = wide.matches; };
-  wide.addEventListener("change", follow);
-  follow();
-}
 
 // A product stays in sight beside what looks like it; one that is taller than the window is left by its upper end.
 const subject = document.querySelector(".beside > .subject");

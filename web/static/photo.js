@@ -13,10 +13,12 @@ const say = (text) => { live.textContent = text; };
 
 let held = null; // the photo on the desk: { name, photo, address, things }
 let asking = null; // what is being asked; an AbortController
+let shown = location.search;
 
 /** Shows what an address asks for, and makes it the page's address. */
 const go = (asked) => {
   history.pushState(null, "", `${asked}` ? `${here}?${asked}` : here);
+  shown = location.search;
   return show(asked);
 };
 
@@ -31,8 +33,20 @@ const use = async (photo) => {
 const hold = (name, photo) => {
   if (held) URL.revokeObjectURL(held.address);
   held = { name, photo, address: URL.createObjectURL(photo), things: null };
-  desk.replaceChildren(template("data-waiting"));
+  lay();
+};
+
+/** The photo on the desk, with room for what looks like it. */
+const lay = () => {
+  put(template("data-waiting"));
   fillIn();
+};
+
+/** Puts something else on the desk. Whose focus was there goes on at its heading. */
+const put = (content) => {
+  const within = desk.contains(document.activeElement);
+  desk.replaceChildren(content);
+  if (within) focusOn("h1");
 };
 
 const show = async (asked) => {
@@ -46,17 +60,24 @@ const show = async (asked) => {
     if (signal.aborted) return;
     if (!photo) return begin("That photo is not in this browser any more", "Show it again to search with it.");
     hold(name, photo);
+  } else if (name && !isOwn()) {
+    lay();
+  } else if (!name && !isProduct()) {
+    return location.reload();
   }
   await ask(asked, signal);
 };
 
+// What is on the desk: a photo that the browser has, a product's picture that the server drew, or else the way in.
+const isOwn = () => desk.querySelector("img[data-own]");
+const isProduct = () => desk.querySelector(".subject") && !isOwn();
+
 /** The page as it is before there is a photo. */
 const begin = (title, detail) => {
-  desk.replaceChildren(template("data-intake-page"));
-  if (title) {
-    desk.querySelector(".lead").after(notice(title, detail));
-    say(`${title}. ${detail}`);
-  }
+  desk.removeAttribute("aria-busy");
+  put(template("data-intake-page"));
+  if (title) desk.querySelector(".lead").after(notice(title, detail));
+  say(title ? `${title}. ${detail}` : "");
   document.title = "Search by photo – Vetrina";
 };
 
@@ -121,7 +142,9 @@ const fail = (title, detail, asked) => {
   desk.querySelector("[data-said]")?.remove();
   answer.removeAttribute("aria-hidden");
   answer.classList.remove("busy");
+  const within = answer.contains(document.activeElement);
   answer.replaceChildren(box);
+  if (within) box.querySelector("button").focus();
   say(`${title}. ${detail}`);
 };
 
@@ -246,7 +269,7 @@ const whereFocusIs = () => {
 const focusOn = (selector) => {
   const at = selector && (desk.querySelector(selector) ?? desk.querySelector("[data-whole]"));
   if (!at) return;
-  if (at.matches("h2")) at.tabIndex = -1;
+  if (at.matches("h1, h2")) at.tabIndex = -1;
   at.focus({ preventScroll: true });
 };
 
@@ -280,7 +303,11 @@ desk.addEventListener("submit", (event) => {
   for (const [name, value] of new FormData(event.target)) if (value) asked.append(name, value);
   go(asked);
 });
-addEventListener("popstate", () => show(new URLSearchParams(location.search)));
+addEventListener("popstate", () => {
+  if (location.search === shown) return; // the place on the page has changed
+  shown = location.search;
+  show(new URLSearchParams(shown));
+});
 
 const asked = new URLSearchParams(location.search);
 if (desk.dataset.product) enhance(asked);
