@@ -13,9 +13,10 @@ from support.web_server import running
 from orchestration.deployment import Deployment
 from orchestration.serving import ServedShop
 from vetrina.errors import StoreUnavailable
-from vetrina.search.window import PICTURES_AWAY
+from vetrina.search.window import PICTURES_AWAY, ShopWindow
 from vetrina.store import Store
 from web.application import build_app
+from web.problems import NothingToShow
 from web.server.metrics import recall_figures
 from web.shop import Options
 from web.shown.showing import Showcase
@@ -42,13 +43,15 @@ def figures(address: str) -> dict[str, float]:
 
 
 def test_a_server_without_an_index_lives_and_is_not_ready(empty: tuple[Shop, str]) -> None:
-    _, address = empty
+    shop, address = empty
     assert requests.get(f"{address}/healthz", timeout=30).json() == {"status": "alive"}
     for path in ("/readyz", "/api/v1/similar?id=1"):
         answer = requests.get(address + path, timeout=30)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-        assert "There is no index in" in answer.json()["detail"]
         assert "vetrina add CATALOG" in answer.json()["detail"]
+        # Whoever runs the shop is told where it was looked for, and nobody else.
+        assert (str(shop.folder) in answer.json()["detail"]) == (path == "/readyz")
+    assert str(shop.folder) not in requests.get(address, timeout=30).text
     found = figures(address)
     assert found["vetrina_last_look_success"] == 0
     assert "vetrina_products" not in found
@@ -140,6 +143,16 @@ def test_a_shop_whose_store_is_gone_is_shown_on_and_says_so(web_shop: Shop) -> N
         showcase.look()
         assert (showcase.problem, showcase.looked_at) == ("The store cannot be reached", looked)
         assert showcase.now.window is window
+
+
+def test_strangers_are_not_told_where_a_store_lies_that_could_not_be_opened() -> None:
+    def away() -> ShopWindow:
+        raise StoreUnavailable("s3://secret cannot be reached")
+
+    with Showcase(away, every=3600) as showcase:
+        assert showcase.problem == "s3://secret cannot be reached"
+        with pytest.raises(NothingToShow, match="cannot be opened now; /readyz and the log say why"):
+            assert showcase.now
 
 
 def test_a_store_that_lost_its_index_is_told_and_the_shop_shown_on(web_shop: Shop, tmp_path: Path) -> None:

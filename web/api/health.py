@@ -10,6 +10,7 @@ from web.api import models
 from web.api.document import answering
 from web.api.examples import METRICS_EXAMPLE
 from web.house import TheHouse
+from web.problems import NothingToShow
 from web.sending import as_bytes
 from web.server.metrics import CONTENT_TYPE
 
@@ -32,7 +33,10 @@ async def readyz(house: TheHouse) -> Response:
 
     A shop whose store cannot be reached any more goes on with what it shows and stays ready; `problem` says so.
     """
-    showing = house.showcase.now
+    try:
+        showing = house.showcase.now
+    except NothingToShow as error:
+        raise NothingToShow(house.showcase.problem or str(error)) from None
     ready = {
         "status": "ready",
         "index_version": showing.window.index.version,

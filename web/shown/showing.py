@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vetrina.bounded_cache import BoundedCache
-from vetrina.errors import VetrinaError
+from vetrina.errors import NotFound, VetrinaError
 from vetrina.search.window import ShopWindow
 from web.problems import NothingToShow
 from web.shown.goods import Goods
@@ -68,6 +68,7 @@ class Showcase:
         self._looking = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="showcase", daemon=True)
+        self._never_published = False
         self.problem: str | None = None
         self.looked_at = 0.0
 
@@ -82,9 +83,13 @@ class Showcase:
 
     @property
     def now(self) -> Showing:
-        """What is shown. Raises NothingToShow, saying why."""
+        """What is shown. Raises NothingToShow, in words for strangers: `problem` may name where the store lies."""
         if self._now is None:
-            raise NothingToShow(self.problem or "The shop is being opened")
+            if self.problem is None:
+                raise NothingToShow("The shop is being opened")
+            if self._never_published:
+                raise NothingToShow("No catalog was taken in yet: vetrina add CATALOG")
+            raise NothingToShow("The shop cannot be opened now; /readyz and the log say why")
         return self._now
 
     def look(self) -> None:
@@ -101,6 +106,7 @@ class Showcase:
             self.problem = None
             self.looked_at = time.time()
         except VetrinaError as error:
+            self._never_published = isinstance(error, NotFound)
             if self.problem != str(error):
                 _log.warning("%s", error)
             self.problem = str(error)
