@@ -21,6 +21,7 @@ from vetrina.embedding.vectors import embeddings_path
 from vetrina.errors import StoreError
 from vetrina.quality.verdict import Verdict
 from vetrina.store import Store
+from vetrina.words import counted
 
 CLASS_MIX = "class_mix_is_usual"
 NEAREST = "neighbour_distance_is_usual"
@@ -100,7 +101,7 @@ def judge_class_mix(figures: BatchFigures, earlier: Sequence[BatchFigures], most
     for other in earlier:
         pooled.update(other.classes)
     if len(earlier) < _FEWEST_BATCHES or min(figures.products, sum(pooled.values())) < _FEWEST_PRODUCTS:
-        return Verdict(CLASS_MIX, True, f"Too little to compare: {figures.products} products, {len(earlier)} batches")
+        return Verdict(CLASS_MIX, True, _too_little(figures.products, len(earlier)))
     drift = divergence(figures.classes, pooled)
     chance = chance_divergence(figures.classes, pooled)
     shifts = _shifts(figures.classes, pooled)
@@ -130,7 +131,7 @@ def judge_neighbour_distance(figures: BatchFigures, earlier: Sequence[BatchFigur
         other.distance for other in earlier if other.distance is not None and other.reference * 2 >= figures.reference
     ]
     if figures.distance is None or figures.products < _FEWEST_PRODUCTS or len(comparable) < _FEWEST_BATCHES:
-        return Verdict(NEAREST, True, f"Too little to compare: {figures.products} products, {len(comparable)} batches")
+        return Verdict(NEAREST, True, _too_little(figures.products, len(comparable)))
     usual = float(np.median(comparable))
     spread = 1.4826 * float(np.median(np.abs(np.array(comparable) - usual)))
     shift = figures.distance - usual
@@ -148,6 +149,10 @@ def judge_neighbour_distance(figures: BatchFigures, earlier: Sequence[BatchFigur
         f"The median distance to the nearest earlier picture is {figures.distance:.3f}, usually {usual:.3f}; {hint}",
         facts,
     )
+
+
+def _too_little(products: int, earlier: int) -> str:
+    return f"Too little to compare: {counted(products, 'product', 'products')}, {counted(earlier, 'batch', 'batches')}"
 
 
 def divergence(left: Mapping[str, int], right: Mapping[str, int]) -> float:
