@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from absl import logging as log_of_tensorflow
 from hypothesis import settings
 
 os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
@@ -13,6 +14,10 @@ from support.fault_server import FaultServer
 from support.hub_server import HubServer, tiny_models
 from support.s3_server import S3Server, s3_server
 from support.shops import Shop, opened_shop
+
+# Dagster closes all handlers of logs when it sets up its own, and TensorFlow's closes the stream that it was made with:
+# pytest's capture, were it not the process's own, which it leaves open.
+log_of_tensorflow.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 # A machine that pauses is no fault of an example.
 settings.register_profile("unhurried", deadline=None)
