@@ -56,7 +56,7 @@ def similar_to_photo(
     check_place(picture)
     data = _photo(photo)
     window = deployment.window()
-    seen = window.photo(data)
+    seen = _seen(window, photo, data)
     found = window.search(seen, k, conditions)
     served = window.search(seen, k, replace(conditions, exact=False)) if conditions.exact else None
     names = _names(window, [other.product_id for other in found.answer.neighbours])
@@ -85,7 +85,8 @@ def explain_result(deployment: Deployment, asked: str, result: str) -> dict[str,
     except NotFound:
         if not _may_be_file(Path(asked)):
             raise
-        photo, own, origin = window.photo(_photo(Path(asked))), None, None
+        file = Path(asked)
+        photo, own, origin = _seen(window, file, _photo(file)), None, None
         query = photo.query
         sides = [
             {"kind": kind, "label": crop and crop.label, "score": crop and crop.score, "box": list(box)}
@@ -115,6 +116,13 @@ def _photo(file: Path) -> bytes:
         raise  # told for all commands in one place
     except OSError as error:
         raise PictureError("unreadable", f"{file} cannot be read: {error.strerror}; check the path") from error
+
+
+def _seen(window: ShopWindow, file: Path, data: bytes) -> PhotoQuery:
+    try:
+        return window.photo(data)
+    except PictureError as error:
+        raise PictureError(error.reason, f"{file} cannot be used as a photo: {error.detail}") from error
 
 
 def shop_status(deployment: Deployment, most_problems: int) -> dict[str, Any]:

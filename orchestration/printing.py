@@ -317,4 +317,6 @@ def _problems(problems: list[dict[str, Any]], reasons: dict[str, int]) -> None:
         _out.print(f"  [yellow]{count:>6}[/yellow]  {escape(reason)}")
     for problem in problems:
         where = f"line {problem['line']}" if problem["line"] is not None else "removed"
-        _out.print(f"          {where}, id {escape(str(problem['product_id']))}: {escape(problem['detail'])}")
+        if problem["product_id"] is not None:
+            where += f", id {problem['product_id']}"
+        _out.print(f"          {escape(where)}: {escape(problem['detail'])}")

@@ -60,7 +60,7 @@ def test_no_index_yet(shop: Shop) -> None:
 def test_a_photo_that_is_unreadable(stocked: Shop, content: bytes) -> None:
     photo = stocked.folder / "photo.png"
     photo.write_bytes(content)
-    assert refusal("search", photo)
+    assert refusal("search", photo).startswith(f"vetrina: {photo} cannot be used as a photo: ")
 
 
 def test_a_photo_that_is_missing(stocked: Shop) -> None:

@@ -66,6 +66,7 @@ def test_what_is_no_row_among_rows_by_id_is_rejected_wherever_it_stands(tmp_path
         entries = [*entries[1:], entries[0]]
         found = read(tmp_path, "c.json", "{" + ",".join(entries) + "}")
         assert ids(found) == ["SKU2"]
+        assert {row.product_id for row in found} == {"SKU1", "SKU2", "SKU3", "meta", "data"}, "each is told by its name"
         assert sorted(row.line for row in found) == [1, 2, 3, 4, 5]
         assert sorted(reason for _, reason in faults(found)) == [
             "bad-json",

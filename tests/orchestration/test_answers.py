@@ -9,7 +9,7 @@ from support.fault_server import FaultServer
 from support.shops import Shop, rows_of
 
 from orchestration import answers, printing
-from orchestration.answers import similar_to_photo, similar_to_product
+from orchestration.answers import shop_status, similar_to_photo, similar_to_product
 from vetrina.errors import SettingError, StoreError
 
 NAMES = ["oak-chair", "white-chair", "coffee-cup", "box", "umbrella"]
@@ -62,3 +62,13 @@ def test_a_place_where_nothing_can_be_drawn_is_refused_before_the_search(shop: S
         similar_to_product(shop.deployment, "oak-chair", 4, picture=shop.folder / name)
     with pytest.raises(SettingError, match="folder"):
         similar_to_photo(shop.deployment, shop.folder / "photo.png", 4, picture=shop.folder / name)
+
+
+def test_a_row_without_an_id_is_told_by_its_line_alone(
+    shop: Shop, server: FaultServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.add(shop.catalog("spring", [{"id": "", "url": "x"}, {"id": "a [b]", "url": ""}, *rows_of(server, ["box"])]))
+    capsys.readouterr()
+    printing.status(shop_status(shop.deployment, 20))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert [line.partition(":")[0] for line in lines if line.startswith("line ")] == ["line 2", "line 3, id a [b]"]

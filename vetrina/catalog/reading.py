@@ -261,6 +261,8 @@ class _Rows:
                     return row
                 made = row
             fault = made
+        elif record.key is not None and isinstance(named := id_of(record.key), str):
+            product_id = named
         return RejectedRow(record.line, product_id, fault.reason, fault.detail)
 
     def _meet(self, record: Record, found: FoundColumns) -> None:
