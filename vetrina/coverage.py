@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vetrina.catalog.batches import Batch, catalogs, list_batches
-from vetrina.catalog.shop import DUPLICATE, CatalogReport, Holding, changes, read_report, shop_after
+from vetrina.catalog.shop import DUPLICATE, CatalogReport, Holding, changes, read_report, refused_rows, shop_after
 from vetrina.detection.labelling import labels_path
 from vetrina.embedding.vectors import embeddings_path
 from vetrina.states import FAILED, State
 from vetrina.store import Store
-from vetrina.tables import IMAGES, LABELS, REJECTED, read_metadata, read_rows
+from vetrina.tables import IMAGES, LABELS, read_metadata, read_rows
 
 _ALL = 1 << 62
 
@@ -149,9 +149,9 @@ class CoverageReader:
     def _add_refused(self, coverage: Coverage, batch: Batch, report: CatalogReport, listed: Excerpt) -> None:
         coverage.add(State.REJECTED, report.rejected)
         coverage.add(State.SUPERSEDED, report.superseded)
-        for row in read_rows(self._store, batch.path("rejected.parquet"), REJECTED, unchanging=True):
-            state = State.SUPERSEDED if row["reason"] == DUPLICATE else State.REJECTED
-            problem = Problem(batch.key, row["line"], row["product_id"], state, row["reason"], row["detail"])
+        for row in refused_rows(self._store, batch):
+            state = State.SUPERSEDED if row.reason == DUPLICATE else State.REJECTED
+            problem = Problem(batch.key, row.line, row.product_id, state, row.reason, row.detail)
             coverage.add_problem(problem, listed)
 
     def _ends(self, batch: Batch) -> Iterator[tuple[str, int | None, State, str, str]]:

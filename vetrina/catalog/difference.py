@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from vetrina.catalog.batches import list_batches, newest_of
 from vetrina.catalog.checking import whole_rows
 from vetrina.catalog.reading import CatalogRow
-from vetrina.catalog.shop import DUPLICATE, refused_rows, row_digest, shop_now
+from vetrina.catalog.shop import DUPLICATE, read_report, refused_rows, row_digest, shop_now
 from vetrina.catalog.source_files import ReadOptions, SourceFile
 from vetrina.errors import CatalogError
 from vetrina.store import Store
@@ -105,7 +105,10 @@ _Refused = tuple[str | None, str, str]
 
 def _refused_before(store: Store, catalog: str) -> Counter[_Refused]:
     newest = newest_of(list_batches(store), catalog)
-    rows = () if newest is None else refused_rows(store, newest)
+    report = None if newest is None else read_report(store, newest)
+    if newest is None or report is None or report.error is not None:
+        return Counter()
+    rows = refused_rows(store, newest)
     return Counter((row.product_id, row.reason, "" if row.reason == DUPLICATE else row.detail) for row in rows)
 
 

@@ -103,11 +103,9 @@ def read_report(store: Store, batch: Batch) -> CatalogReport | None:
 
 
 def refused_rows(store: Store, batch: Batch) -> Iterator[RejectedRow]:
-    """The rows of a catalogued batch that were rejected or repeat an id; none if it was unusable."""
-    report = read_report(store, batch)
-    if report is not None and report.error is None:
-        for row in read_rows(store, batch.path("rejected.parquet"), REJECTED, unchanging=True):
-            yield RejectedRow(**row)
+    """The rows of a catalogued and usable batch that were rejected or repeat an id."""
+    for row in read_rows(store, batch.path("rejected.parquet"), REJECTED, unchanging=True):
+        yield RejectedRow(**row)
 
 
 def changes(store: Store, batch: Batch) -> Iterator[dict[str, object]]:

@@ -259,8 +259,7 @@ def restore_table(store: Store, published: Published, settings: TableSettings) -
 
     Does not wait for a table that is being made.
     """
-    folder = table_folder(published.version, settings)
-    return _serve_table(store, published, folder)
+    return _serve_table(store, published, table_folder(published.version, settings))
 
 
 def _serve_table(store: Store, published: Published, folder: str) -> bool:
